@@ -1,0 +1,240 @@
+"""What the four plugin kinds hand over and receive. Protocols are structural: nobody inherits. No torch at import."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+KINDS = ("classification", "preference", "generation")
+SPLITS = ("supervision", "transfer", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Examples without their truth, in a fixed order."""
+
+    ids: list[str]
+    """Unique within the whole task."""
+    text: list[str]
+    """What the model reads; in a preference task, the prompt and the first candidate."""
+    other: list[str] | None = None
+    """Preference tasks: the prompt and the second candidate."""
+    difficulty: np.ndarray | None = None
+    """[N] floats, higher is harder, known without the truth; None where the task has none."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> Inputs:
+        """Returns the examples at these positions."""
+        at = [int(i) for i in indices]
+        return Inputs(
+            [self.ids[i] for i in at],
+            [self.text[i] for i in at],
+            None if self.other is None else [self.other[i] for i in at],
+            None if self.difficulty is None else np.asarray(self.difficulty)[at],
+        )
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split with its ground truth; only tasks and the referee hold such a thing."""
+
+    inputs: Inputs
+    truth: np.ndarray
+    """[N] class numbers; preference: 1 where `other` is the better candidate."""
+    group: list[str] | None = None
+    """Examples that share a group never straddle two splits."""
+
+
+@dataclass(frozen=True)
+class TaskInfo:
+    """What a worker may know about a task."""
+
+    name: str
+    kind: str
+    n_classes: int
+    class_names: list[str]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many examples each split holds, at most. Every task has these options."""
+
+    n_supervision: int = 4000
+    """Examples with ground truth that supervisors learn from."""
+    n_transfer: int = 3000
+    """Examples that the student learns from: weak labels for it, ground truth for the ceiling."""
+    n_validation: int = 500
+    """Weakly labelled examples for mitigations that select."""
+    n_test: int = 3000
+    """Examples on which everything is scored."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is finetuned. Learning rates belong to the entry, the rest to the protocol."""
+
+    body_lr: float = 5e-5
+    """Peak learning rate of the pretrained weights."""
+    head_lr: float = 3e-3
+    """Peak learning rate of the new head."""
+    epochs: float = 1.0
+    """Passes over the split; fixes the number of optimiser steps, epochs * N // batch_size."""
+    batch_size: int = 32
+    """Examples per optimiser step."""
+    schedule: str = "cosine"
+    """`cosine` or `linear` decay to zero after the warm-up."""
+    warmup: float = 0.1
+    """Share of the steps over which the learning rate rises."""
+    weight_decay: float = 0.0
+    """AdamW's decoupled weight decay."""
+    clip_norm: float = 0.0
+    """Largest gradient norm; 0 leaves gradients alone."""
+    precision: str = "32-true"
+    """`32-true` or `bf16-mixed`."""
+    accumulate: int = 1
+    """Micro-batches per optimiser step, for memory alone: the batch of a step stays the same."""
+    tune: str = "full"
+    """`full` trains every weight, `probe` the head on frozen features, `lora` low-rank adapters and the head."""
+    max_length: int = 512
+    """Tokens kept of a text, from its start."""
+
+
+@runtime_checkable
+class Task(Protocol):
+    """A dataset with its split rule. Optional attributes: `Options`, `sealed`, `same_test_for_all_seeds`."""
+
+    kind: ClassVar[str]
+
+    def fingerprint(self) -> str:
+        """Returns what identifies the data beyond the options: a file's digest, a generator's version, a revision."""
+
+    def load(self, seed: int, sizes: Sizes) -> tuple[list[str], dict[str, Split]]:
+        """Returns the class names and the four splits drawn by `seed`."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What comes with the examples when a supervisor is fitted."""
+
+    task: TaskInfo
+    seed: int
+    recipe: Recipe
+    """The protocol's recipe for supervisors; an entry's own learning rates replace these."""
+
+
+@runtime_checkable
+class Supervisor(Protocol):
+    """A weak model or person. Optional: `Options`, `fingerprint`, `reward`, `correct`, `save` and `restore`."""
+
+    def fit(self, inputs: Inputs, truth: np.ndarray, lesson: Lesson) -> None:
+        """Learns from the supervision split alone."""
+
+    def label(self, inputs: Inputs) -> np.ndarray:
+        """Returns probabilities [N, C]; a row of NaN abstains."""
+
+    # reward(inputs, answers) -> [N] floats: how good these answers (class numbers or texts) are
+    # correct(inputs, answers) -> [N] class numbers: the same to accept, another to fix, -1 to abstain
+    # save(folder) / restore(folder, lesson): so that a mitigation can go on asking the frozen supervisor
+
+
+@dataclass
+class Backbone:
+    """A pretrained network before its head is put on."""
+
+    module: torch.nn.Module
+    """(input_ids [B, T], attention_mask [B, T]) -> one pooled feature vector per text [B, width]."""
+    encode: Callable[[list[str]], list[list[int]]]
+    """Texts to token ids, without padding."""
+    pad_id: int
+    width: int
+    identity: dict[str, str] = field(default_factory=dict)
+    """Name and revision or digest, for the record; never a machine's path."""
+    padding_side: str = "right"
+    max_length: int | None = None
+    """Longest input the network takes, in tokens."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How a student is tuned. Every student has these options; a plugin's own default of the same name wins."""
+
+    tune: str = "full"
+    """`full` trains every weight, `probe` a linear head on frozen features, `lora` low-rank adapters and the head."""
+    body_lr: float = 5e-5
+    """Peak learning rate of the pretrained weights."""
+    head_lr: float = 3e-3
+    """Peak learning rate of the new head."""
+    max_length: int = 512
+    """Tokens kept of a text, from its start."""
+    replicate: int = 0
+    """Changes the student's seed alone, to measure its noise."""
+
+
+@runtime_checkable
+class Student(Protocol):
+    """A strong model: a backbone and the way it is tuned. Optional: `Options`, `fingerprint`."""
+
+    def backbone(self, seed: int) -> Backbone:
+        """Returns a fresh copy of the pretrained network; `seed` matters only where weights are drawn at random."""
+
+
+@runtime_checkable
+class Mitigation(Protocol):
+    """Changes how the student learns: a class with any subset of the mitigation hooks, built as `cls(options)`.
+
+    Class attributes, all optional: `Options` (a dataclass), `needs` (a set out of NEEDS), `honours` (hooks that a
+    `fit_student` of its own still asks), `control` (True for a row that must behave), `source` (the paper).
+    """
+
+
+NEEDS = frozenset(
+    {"features", "several_supervisors", "reward", "correct", "unlabelled", "intermediate_students", "ground_truth"}
+)
+
+
+@dataclass(frozen=True)
+class Round:
+    """One fit of one student."""
+
+    student: str = "strong"
+    """`strong`, or a name out of `students`."""
+    labels: str = "votes"
+    """`votes` (combined), or `previous` (what the last round's student predicts)."""
+    examples: Any = None
+    """Positions in the pool [any number], or None for all."""
+    fresh: bool = True
+    """A new student, or (False) the last round's, trained on."""
+    lr_scale: float = 1.0
+    """Factor on both learning rates."""
+    share: float = 1.0
+    """Share of the protocol's steps that this round takes."""
+    previous: Any = None
+    """Set by the harness: the last round's fitted student, None in the first."""
+    index: int = 0
+    """Set by the harness: 0 for the first round."""
+
+    def with_previous(self, previous: Any, index: int) -> Round:
+        """Returns this round as the harness hands it to the hooks."""
+        return replace(self, previous=previous, index=index)
+
+
+def options_of(cls: type) -> type | None:
+    """Returns a plugin's options dataclass, or None where it has no options."""
+    return getattr(cls, "Options", None)
+
+
+def build(cls: type, options: dict[str, Any]) -> Any:
+    """Returns a plugin object made from the options that its own dataclass declares."""
+    declared = options_of(cls)
+    if declared is None:
+        return cls()
+    names = declared.__dataclass_fields__
+    return cls(declared(**{k: v for k, v in options.items() if k in names}))
