@@ -1,0 +1,112 @@
+"""Cells: what one record measures, fully resolved. JSON-able throughout, so that a digest of it is its identity."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from w2s_bench.protocols import Recipe, Sizes
+
+PROTOCOL_VERSION = 1
+"""Raised when the split rule, the scoring or the selection rule changes."""
+
+
+def digest(value: Any) -> str:
+    """Returns 32 hex digits that identify a JSON-able value."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered name with every option resolved."""
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def flat(self) -> dict[str, Any]:
+        """Returns the entry as records show it: the name beside the options."""
+        return {"name": self.name, **self.options}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """All that must be equal before two numbers may stand in one table; learning rates belong to the entries."""
+
+    metric: str = "accuracy"
+    """Registered metric that floor, student and ceiling are compared on."""
+    training: Recipe = field(default_factory=Recipe)
+    """Student and ceiling: steps, batch, optimiser, schedule, precision. The last step counts, for all."""
+    supervision: Recipe = field(default_factory=lambda: Recipe(epochs=2.0, head_lr=1e-2, body_lr=2e-4))
+    """The same for supervisors that are finetuned."""
+
+    def settings(self, sizes: Sizes) -> dict[str, Any]:
+        """Returns what the protocol's digest is made of."""
+        owned = ("body_lr", "head_lr", "tune", "max_length")  # an entry's, and so part of the cell
+        recipes = {k: {n: v for n, v in r.items() if n not in owned} for k, r in self._recipes().items()}
+        return {
+            "version": PROTOCOL_VERSION,
+            "metric": self.metric,
+            "selection": "last step",
+            "optimiser": "AdamW",
+            "sizes": asdict(sizes),
+            **recipes,
+        }
+
+    def _recipes(self) -> dict[str, dict[str, Any]]:
+        return {"training": asdict(self.training), "supervision": asdict(self.supervision)}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One (task, supervisors, student, mitigations, seed)."""
+
+    task: Entry
+    supervisors: tuple[Entry, ...]
+    """The first is the reference."""
+    student: Entry
+    mitigations: tuple[Entry, ...]
+    """In config order; the last named is outermost. `naive` alone is the empty stack."""
+    seed: int
+    protocol: Protocol = field(default_factory=Protocol)
+    intermediate: dict[str, Entry] = field(default_factory=dict)
+    """Student entries that a mitigation named in its option `intermediate`, by name."""
+
+    def describe(self) -> dict[str, Any]:
+        """Returns the record's `cell`."""
+        return {
+            "task": self.task.flat(),
+            "supervisors": [s.flat() for s in self.supervisors],
+            "student": self.student.flat(),
+            "mitigations": [m.flat() for m in self.mitigations],
+            "seed": self.seed,
+        }
+
+    def label(self) -> str:
+        """Returns one line for people: `facts  ladder_xs_0 > ladder_m  easy_to_hard+aux_confidence  seed 3`."""
+        weak = "+".join(s.name for s in self.supervisors)
+        stack = "+".join(m.name for m in self.mitigations)
+        return f"{self.task.name}  {weak} > {self.student.name}  {stack}  seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A set of cells and how they are to be run; nothing here changes a number, so nothing here is in a digest."""
+
+    cells: list[Cell]
+    store: str
+    cache: str
+    engine: dict[str, Any] = field(default_factory=lambda: {"name": "local", "workers": 0, "timeout_s": 3600.0})
+    """`name` (local, inline), `workers` (0: as many as cores allow), `timeout_s` for one stage."""
+    hardware: dict[str, Any] = field(default_factory=lambda: {"accelerator": "cpu", "threads": 1})
+    """`accelerator` (cpu, gpu) and `threads` of a worker."""
+    trainer: dict[str, Any] = field(default_factory=dict)
+    """What goes to Lightning's Trainer beside the protocol."""
+    plugins: list[str] = field(default_factory=list)
+    """Paths and modules given by `--plugins`, which workers load too."""
+    suite: str | None = None
+    commands: list[str] = field(default_factory=list)
+    """One for each cell: the `w2s run ...` that reruns it, without any machine's path."""
+    retry_failed: bool = False

@@ -1,0 +1,95 @@
+"""What crosses the wall between referee and workers: folders of parquet, npz and JSON. No pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.parquet as pq
+
+from w2s_bench.protocols import Inputs
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file that is either whole or not there."""
+    write_bytes(path, (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file under a temporary name, to disk, then renames it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> Any:
+    """Returns the file's value."""
+    return json.loads(path.read_text())
+
+
+def write_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Writes named arrays, none of them of objects."""
+    if any(a.dtype == object for a in arrays.values()):
+        raise TypeError("arrays of objects would be pickled")
+    with open(path, "wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Returns the named arrays of an npz file."""
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def write_inputs(path: Path, inputs: Inputs) -> None:
+    """Writes one split without its truth."""
+    columns: dict[str, Any] = {"id": inputs.ids, "text": inputs.text}
+    if inputs.other is not None:
+        columns["other"] = inputs.other
+    if inputs.difficulty is not None:
+        columns["difficulty"] = np.asarray(inputs.difficulty, dtype=np.float64)
+    pq.write_table(pa.table(columns), path)
+
+
+def read_inputs(path: Path) -> Inputs:
+    """Returns the split that `write_inputs` wrote."""
+    table = pq.read_table(path)
+    names = set(table.column_names)
+    return Inputs(
+        table["id"].to_pylist(),
+        table["text"].to_pylist(),
+        table["other"].to_pylist() if "other" in names else None,
+        table["difficulty"].to_numpy() if "difficulty" in names else None,
+    )
+
+
+def write_predictions(path: Path, splits: Mapping[str, tuple[list[str], np.ndarray]]) -> None:
+    """Writes `split`, `id` and `p_student` [C] for each example of each split (ids, probabilities [N, C])."""
+    split = [name for name, (ids, _) in splits.items() for _ in ids]
+    ids = [i for own, _ in splits.values() for i in own]
+    p = [row for _, probabilities in splits.values() for row in np.asarray(probabilities, dtype=np.float32)]
+    table = pa.table({"split": split, "id": ids, "p_student": pa.array(p, type=pa.list_(pa.float32()))})
+    pq.write_table(table, path, compression="zstd")
+
+
+def read_predictions(path: Path) -> dict[str, tuple[list[str], np.ndarray]]:
+    """Returns (ids, probabilities [N, C]) by split."""
+    table = pq.read_table(path)
+    out = {}
+    for name in dict.fromkeys(table["split"].to_pylist()):
+        rows = table.filter(pa.compute.equal(table["split"], name))
+        out[name] = (rows["id"].to_pylist(), np.array(rows["p_student"].to_pylist(), dtype=np.float32))
+    return out
