@@ -1,0 +1,91 @@
+"""A job: the folder that a worker process gets, and the one that it leaves behind.
+
+    job.json                the `Job` below
+    in/<split>.parquet      inputs without truth (`exchange.write_inputs`)
+    in/truth.npy            [N] ints: supervise gets the supervision split's, ceiling the transfer split's, train none
+    in/votes.npz            train: `transfer` and `validation`, [S, N, C] floats
+    in/supervisors/<k>/     train: what supervisor k saved of itself, where it saved anything
+    out/votes.npz           supervise: `transfer`, `validation`, `test`, [N, C]; a row of NaN abstains
+    out/supervisor/         supervise: whatever the supervisor saved
+    out/predictions.parquet ceiling, train: splits `test` and `transfer` (`exchange.write_predictions`)
+    out/cost.json           `Cost`
+    out/identity.json       names and revisions of the backbones
+    error.json              in place of out/: {"message": one sentence that names the culprit, "traceback": str}
+
+The folder's name, the seeds and everything else in it derive from nothing that derives from hidden truth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from w2s_bench import exchange
+from w2s_bench.cells import Entry
+from w2s_bench.protocols import Recipe, TaskInfo
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage, as a worker sees it."""
+
+    stage: str
+    """supervise, ceiling or train."""
+    task: TaskInfo
+    entry: Entry
+    """The supervisor to fit, or the student."""
+    seed: int
+    recipe: Recipe
+    """Of supervision or of training; the student's learning rates, tuning and length are already in it."""
+    mitigations: tuple[Entry, ...] = ()
+    supervisors: tuple[Entry, ...] = ()
+    """train: in the order of the votes."""
+    intermediate: dict[str, Entry] = field(default_factory=dict)
+    supervision: Recipe = field(default_factory=Recipe)
+    """train: the supervisors' recipe, so that a saved one can be restored."""
+    hardware: dict[str, Any] = field(default_factory=dict)
+    trainer: dict[str, Any] = field(default_factory=dict)
+    plugins: tuple[str, ...] = ()
+    cache: str = ""
+    """Folder of the workers' own cache (frozen features), keyed by label-free content."""
+
+    def write(self, folder: Path) -> None:
+        """Writes job.json."""
+        exchange.write_json(folder / "job.json", asdict(self))
+
+    @staticmethod
+    def read(folder: Path) -> Job:
+        """Returns the job that lies in a folder."""
+        raw = exchange.read_json(folder / "job.json")
+        entries = {k: tuple(Entry(**e) for e in raw.pop(k)) for k in ("mitigations", "supervisors")}
+        return Job(
+            task=TaskInfo(**raw.pop("task")),
+            entry=Entry(**raw.pop("entry")),
+            recipe=Recipe(**raw.pop("recipe")),
+            supervision=Recipe(**raw.pop("supervision")),
+            intermediate={k: Entry(**e) for k, e in raw.pop("intermediate").items()},
+            plugins=tuple(raw.pop("plugins")),
+            **entries,
+            **raw,
+        )
+
+
+@dataclass
+class Cost:
+    """What a stage took."""
+
+    seconds: float = 0.0
+    device: str = "cpu"
+    peak_memory_bytes: int = 0
+    steps: int = 0
+    examples: int = 0
+    tokens: int = 0
+    flops: float = 0.0
+    """Estimate: 6 x weights x tokens trained on, 2 x weights x tokens read."""
+    supervisor_calls: int = 0
+    """Examples that a mitigation asked a supervisor about during training."""
+
+    def write(self, folder: Path) -> None:
+        """Writes cost.json."""
+        exchange.write_json(folder / "cost.json", asdict(self))
