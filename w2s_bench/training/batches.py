@@ -1,0 +1,157 @@
+"""Texts to batches: tokenised once, grouped by length, padded to the longest of a batch."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from w2s_bench.cells import digest
+from w2s_bench.protocols import Backbone, Inputs
+
+WINDOW = 16
+"""Batches that are sorted by length together: long enough to save padding, short enough to stay a shuffle."""
+
+
+@dataclass
+class Batch:
+    """What one optimiser step learns from."""
+
+    index: Tensor
+    """[B] positions in the pool."""
+    inputs: dict[str, Tensor]
+    """`input_ids` and `attention_mask` [B, T] (preference: [2B, T], first candidates first), or `features` [B, H]."""
+    labels: Tensor
+    """[B, C] soft labels."""
+    weights: Tensor
+    """[B] >= 0."""
+    votes: Tensor
+    """[S, B, C] what each supervisor says."""
+    rng: torch.Generator | None = None
+    """In `training_batch`: the mitigation's own generator."""
+
+    def to(self, device: torch.device) -> Batch:
+        """Returns the batch on a device."""
+        if self.labels.device == device:
+            return self
+        moved = {k: getattr(self, k).to(device) for k in ("labels", "weights", "votes")}
+        return replace(self, inputs={k: v.to(device) for k, v in self.inputs.items()}, **moved)
+
+    def split(self, parts: int) -> list[Batch]:
+        """Returns micro-batches, which together are this batch."""
+        if parts == 1:
+            return [self]
+        pairs = "input_ids" in self.inputs and len(self.inputs["input_ids"]) == 2 * len(self.labels)
+        out = []
+        for at in torch.arange(len(self.labels)).chunk(parts):
+            rows = torch.cat([at, at + len(self.labels)]) if pairs else at
+            own = {k: getattr(self, k)[at] for k in ("index", "labels", "weights")}
+            inputs = {k: v[..., at, :] if k == "features" else v[rows] for k, v in self.inputs.items()}
+            out.append(replace(self, inputs=inputs, votes=self.votes[:, at], **own))
+        return out
+
+
+def content_key(*parts: Any) -> str:
+    """Returns a digest of texts and JSON-able values; nothing that derives from truth goes in."""
+    sha = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Inputs):
+            for text in (*part.text, *(part.other or ())):
+                sha.update(text.encode())
+                sha.update(b"\0")
+        else:
+            sha.update(digest(part).encode())
+    return sha.hexdigest()[:32]
+
+
+def cached_array(folder: str, key: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Returns the arrays kept under `key`, made and kept where they are not there or damaged."""
+    if not folder:
+        return make()
+    path = Path(folder) / f"{key}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError):
+        arrays = make()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{key}.{os.getpid()}.npz")
+    np.savez(temporary, **arrays)  # type: ignore[arg-type]
+    os.replace(temporary, path)
+    return arrays
+
+
+@dataclass
+class Tokens:
+    """Token ids of a split, without padding."""
+
+    flat: np.ndarray
+    starts: np.ndarray
+    """[M + 1] where each text's ids begin; preference: 2N texts, first candidates first."""
+    lengths: np.ndarray
+    """[N] the longest text of each example."""
+    pad_id: int
+    left: bool
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def padded(self, index: np.ndarray) -> dict[str, Tensor]:
+        """Returns `input_ids` and `attention_mask` [B, T] of these examples; preference: [2B, T]."""
+        if len(self.starts) - 1 > len(self):
+            index = np.concatenate([index, index + len(self)])
+        begin, end = self.starts[index], self.starts[index + 1]
+        size = end - begin
+        width = max(int(size.max()), 1)
+        column = np.arange(width)
+        offset = column - (width - size)[:, None] if self.left else np.broadcast_to(column, (len(index), width))
+        mask = (offset >= 0) & (offset < size[:, None])
+        at = np.where(mask, begin[:, None] + offset, 0)
+        ids = np.where(mask, self.flat[at], self.pad_id)
+        return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
+
+
+def tokenise(inputs: Inputs, backbone: Backbone, max_length: int, cache: str = "") -> Tokens:
+    """Returns the tokens of a split, cut at `max_length` and at what the backbone takes."""
+    limit = min(max_length, backbone.max_length or max_length)
+
+    def make() -> dict[str, np.ndarray]:
+        ids = [row[:limit] for row in backbone.encode([*inputs.text, *(inputs.other or ())])]
+        sizes = np.array([len(row) for row in ids], dtype=np.int64)
+        flat = np.fromiter((i for row in ids for i in row), dtype=np.int64, count=int(sizes.sum()))
+        return {"flat": flat, "starts": np.concatenate([[0], np.cumsum(sizes)])}
+
+    arrays = cached_array(cache, "tokens-" + content_key(inputs, backbone.identity, limit), make)
+    sizes = np.diff(arrays["starts"])
+    lengths = sizes if inputs.other is None else sizes.reshape(2, -1).max(0)
+    flat = arrays["flat"] if len(arrays["flat"]) else np.full(1, backbone.pad_id)
+    return Tokens(flat, arrays["starts"], lengths, backbone.pad_id, backbone.padding_side == "left")
+
+
+def bucketed(order: np.ndarray, lengths: np.ndarray, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Yields full batches of `size`, of similar length, in random order, from a shuffled order."""
+    whole = len(order) // size * size
+    if whole == 0:
+        yield order
+        return
+    for start in range(0, whole, size * WINDOW):
+        window = order[start : min(start + size * WINDOW, whole)]
+        window = window[np.argsort(lengths[window], kind="stable")]
+        batches = window.reshape(-1, size)
+        yield from batches[rng.permutation(len(batches))]
+
+
+def consecutive(order: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Yields batches of `size` in the given order; a last short one only where it is the only one."""
+    whole = len(order) // size * size
+    if whole == 0:
+        yield order
+    else:
+        yield from order[:whole].reshape(-1, size)

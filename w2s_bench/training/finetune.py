@@ -1,0 +1,41 @@
+"""Plain finetuning on given labels, for supervisors that are themselves models, and for the ceiling."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from pathlib import Path
+
+from torch import Tensor
+
+from w2s_bench.protocols import Backbone, Inputs, Recipe, Round, TaskInfo
+from w2s_bench.training.life import Bench, fit_round
+from w2s_bench.training.meter import Meter
+from w2s_bench.training.pool import Pool
+from w2s_bench.training.stack import Stack
+from w2s_bench.training.student import Student
+
+SURROUNDINGS: ContextVar[Bench | None] = ContextVar("surroundings", default=None)
+"""The bench of the stage that this process runs, for its meter, cache and hardware."""
+
+Fitted = Student
+
+
+def finetune(backbone: Backbone, task: TaskInfo, inputs: Inputs, labels: Tensor, recipe: Recipe, seed: int) -> Fitted:
+    """Returns a model finetuned on labels [N, C] by the recipe; it has `predict(inputs)` and `save(folder)`."""
+    bench = _bench(backbone, task, recipe, seed)
+    votes = labels[None]
+    pool = Pool(task, inputs, votes, inputs.take([]), votes[:, :0], [], {}, lambda: labels)
+    return fit_round(bench, Stack([], {}), pool, Round(), labels)
+
+
+def restore(backbone: Backbone, task: TaskInfo, folder: Path, recipe: Recipe) -> Fitted:
+    """Returns the model that `Fitted.save` wrote to a folder."""
+    fitted = _bench(backbone, task, recipe, seed=0).student("strong", Stack([], {}))
+    fitted.restore(folder)
+    return fitted
+
+
+def _bench(backbone: Backbone, task: TaskInfo, recipe: Recipe, seed: int) -> Bench:
+    around = SURROUNDINGS.get() or Bench(task, seed, Meter(), {})
+    models = {"strong": (lambda _: backbone, recipe)}
+    return Bench(task, seed, around.meter, models, around.cache, around.hardware, around.trainer, around.identities)

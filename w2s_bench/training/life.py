@@ -1,0 +1,200 @@
+"""The life of a weak label, top to bottom: votes, labels, rounds, weights, batches, a fitted student."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor
+
+from w2s_bench.errors import W2SError
+from w2s_bench.protocols import Backbone, Inputs, Recipe, Round, TaskInfo
+from w2s_bench.seeds import derive
+from w2s_bench.training.batches import Batch, bucketed, consecutive
+from w2s_bench.training.meter import Meter
+from w2s_bench.training.pool import Pool
+from w2s_bench.training.stack import Stack
+from w2s_bench.training.student import Student
+
+
+@dataclass
+class Bench:
+    """What all fits of one stage share."""
+
+    task: TaskInfo
+    seed: int
+    meter: Meter
+    backbones: dict[str, tuple[Callable[[int], Backbone], Recipe]]
+    """By student name: how to load a fresh body, and how it is finetuned."""
+    cache: str = ""
+    hardware: dict[str, Any] = field(default_factory=lambda: {"accelerator": "cpu"})
+    trainer: dict[str, Any] = field(default_factory=dict)
+    identities: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Filled while loading: names and revisions of the bodies used."""
+
+    def student(self, name: str, stack: Stack, twin: int = 0) -> Student:
+        """Returns a fresh student; its seed depends on the cell's, its name and which twin it is."""
+        load, recipe = self.backbones[name]
+        seed = derive(self.seed, "weights", name, twin)
+        torch.manual_seed(seed)  # bodies that are drawn at random, adapters and dropout
+        backbone = load(seed)
+        self.identities[name] = backbone.identity
+        accelerator = self.hardware["accelerator"]
+        return Student(backbone, self.task, recipe, seed, stack, self.meter, self.cache, accelerator)
+
+
+def raise_student(bench: Bench, stack: Stack, pool: Pool) -> Student:
+    """Returns the strong student, raised on weak labels under a stack of mitigations."""
+    votes = stack.combine_votes(pool.votes, pool)
+    rounds = stack.plan_rounds(tuple(bench.backbones), pool)
+    if rounds[-1].student != "strong":
+        raise W2SError(f"mitigation {stack.owner('plan_rounds')}: the last round must fit `strong`")
+    previous: Student | None = None
+    for number, planned in enumerate(rounds):
+        plan = planned.with_previous(previous, number)
+        if previous is None and (plan.labels == "previous" or not plan.fresh):
+            raise W2SError(f"mitigation {stack.owner('plan_rounds')}: the first round has no round before it")
+        labels = votes if plan.labels == "votes" or previous is None else previous.predict(pool.inputs)
+        previous = fit_round(bench, stack.fresh(), pool, plan, labels)
+    assert previous is not None
+    return previous
+
+
+def fit_round(bench: Bench, stack: Stack, pool: Pool, plan: Round, labels: Tensor) -> Student:
+    """Returns one round's fitted student."""
+    silent = labels.isnan().any(-1)
+    spread = torch.full_like(labels, 1.0 / labels.shape[-1])
+    given = torch.where(silent[:, None], spread, labels)  # mitigations never meet a NaN
+    labels = stack.revise_labels(given, pool, plan)
+    weights = stack.weigh_examples(labels, pool, plan)
+    still_silent = silent & (labels == spread).all(-1)
+    weights = torch.where(still_silent, torch.zeros_like(weights), weights)
+    if plan.examples is not None:
+        chosen = torch.zeros(len(weights), dtype=torch.bool)
+        chosen[torch.as_tensor(np.asarray(plan.examples), dtype=torch.long)] = True
+        weights = torch.where(chosen, weights, torch.zeros_like(weights))
+    if not bool((weights > 0).any()):
+        raise W2SError(
+            f"no example is left to train on in round {plan.index + 1}: "
+            f"{'+'.join(n for n, _ in stack.members) or 'the supervisors'} gave every one weight 0; loosen the filter"
+        )
+    problem = Problem(bench, stack, pool, plan, labels.detach(), weights.detach())
+    return stack.fit_student(problem) or lightning_loop(problem)
+
+
+@dataclass
+class Problem:
+    """One round's training, as a mitigation with a loop of its own gets it."""
+
+    bench: Bench
+    stack: Stack
+    pool: Pool
+    plan: Round
+    labels: Tensor
+    """[N, C], after all revisions."""
+    weights: Tensor
+    """[N]; 0 leaves an example out."""
+    students: list[Student] = field(default_factory=list)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of this round's student."""
+        return self.bench.backbones[self.plan.student][1]
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of this round; what a filter leaves out does not shorten it."""
+        full = self.recipe.epochs * max(1, len(self.labels) // self.recipe.batch_size)
+        return max(1, int(full * self.plan.share))
+
+    def new_student(self) -> Student:
+        """Returns a student to train, the last round's where the plan continues it; twins differ in their seed."""
+        twin = len(self.students)
+        stack = self.stack if twin == 0 else self.stack.fresh()
+        student = self.bench.student(self.plan.student, stack, twin)
+        if not self.plan.fresh:
+            student.classifier.load_state_dict(self.plan.previous.classifier.state_dict())
+        student.begin(self.steps, self.plan.lr_scale)
+        torch.manual_seed(derive(self.bench.seed, "dropout", self.plan.index))
+        self.students.append(student)
+        return student
+
+    def batches(self) -> Iterator[tuple[Batch, float]]:
+        """Yields (batch, progress in [0, 1)) for every step of the round."""
+        reader = self.students[0] if self.students else self.new_student()
+        size = self.recipe.batch_size
+        taken = epoch = 0
+        while taken < self.steps:
+            for index in self._pass(epoch, taken / self.steps, reader, size):
+                progress = taken / self.steps
+                at = torch.from_numpy(index)
+                content = Batch(
+                    index=at,
+                    inputs=reader.batch_inputs(self.pool.inputs, index),
+                    labels=self.labels[at],
+                    weights=self.weights[at],
+                    votes=self.pool.votes[:, at],
+                )
+                yield self.stack.training_batch(content, progress), progress
+                taken += 1
+                if taken == self.steps:
+                    return
+            epoch += 1
+
+    def _pass(self, epoch: int, progress: float, reader: Student, size: int) -> Iterator[np.ndarray]:
+        """Yields the positions of each batch of one pass."""
+        kept = (self.weights > 0).numpy()
+        asked = {"labels": self.labels, "weights": self.weights, "pool": self.pool}
+        order = self.stack.order_examples(**asked, round_plan=self.plan, epoch=epoch, progress=progress)
+        if order is not None:
+            chosen = order.numpy()[kept[order.numpy()]]
+            if len(chosen) == 0:
+                owner = self.stack.owner("order_examples")
+                raise W2SError(f"mitigation {owner}: order_examples named only examples that the others left out")
+            return consecutive(chosen, size)
+        rng = np.random.default_rng(derive(self.bench.seed, "shuffle", self.plan.index, epoch))
+        shuffled = rng.permutation(np.flatnonzero(kept))
+        return bucketed(shuffled, reader.tokens(self.pool.inputs).lengths, size, rng)
+
+
+class Feed:
+    """An iterable that Lightning takes for one loader (it takes a list for many)."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+
+    def __iter__(self) -> Iterator[tuple[Batch, float, Tensor]]:
+        """Yields (micro-batch, progress, the weight that a micro-batch of this step has on average)."""
+        parts = self.problem.recipe.accumulate
+        for batch, progress in self.problem.batches():
+            weight = batch.weights.sum() / parts
+            for part in batch.split(parts):
+                yield part, progress, weight
+
+
+def lightning_loop(problem: Problem) -> Student:
+    """Returns the student after the round's steps under Lightning's Trainer."""
+    bench, recipe = problem.bench, problem.recipe
+    student = problem.new_student()
+    bare = {
+        "barebones": not bench.trainer,
+        "logger": None if not bench.trainer else False,
+        "enable_checkpointing": None if not bench.trainer else False,
+    }
+    trainer = lightning.Trainer(
+        max_steps=problem.steps,
+        max_epochs=-1,
+        accelerator=bench.hardware["accelerator"],
+        devices=1,
+        precision=recipe.precision,
+        gradient_clip_val=recipe.clip_norm or None,
+        accumulate_grad_batches=recipe.accumulate,
+        **{k: v for k, v in bare.items() if v is not None},
+        **bench.trainer,
+    )
+    trainer.fit(student, train_dataloaders=Feed(problem))
+    return student.to(student.home)

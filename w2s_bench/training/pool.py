@@ -1,0 +1,87 @@
+"""The pool: the transfer examples as a mitigation sees them. No ground truth is in reach from here."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from w2s_bench.errors import W2SError
+from w2s_bench.protocols import Inputs, TaskInfo
+from w2s_bench.training.meter import Meter
+
+
+@dataclass
+class Asked:
+    """A frozen supervisor that can be asked during training; each example asked about is counted."""
+
+    name: str
+    _restore: Callable[[], Any]
+    _meter: Meter
+    _object: Any = None
+
+    def label(self, inputs: Inputs) -> Tensor:
+        """Returns probabilities [N, C]; a row of NaN abstains."""
+        return torch.as_tensor(np.asarray(self._ask("label", inputs), dtype=np.float32))
+
+    def reward(self, inputs: Inputs, answers: Sequence[int] | Tensor) -> Tensor:
+        """Returns how good these answers are, [N]."""
+        return torch.as_tensor(np.asarray(self._ask("reward", inputs, np.asarray(answers)), dtype=np.float32))
+
+    def correct(self, inputs: Inputs, answers: Sequence[int] | Tensor) -> Tensor:
+        """Returns class numbers [N]: the same to accept, another to fix, -1 to abstain."""
+        return torch.as_tensor(np.asarray(self._ask("correct", inputs, np.asarray(answers)), dtype=np.int64))
+
+    def _ask(self, what: str, inputs: Inputs, *rest: Any) -> np.ndarray:
+        if self._object is None:
+            self._object = self._restore()
+        method = getattr(self._object, what, None)
+        if method is None:
+            raise W2SError(f"supervisor {self.name} offers no `{what}`; use one that does (`w2s list supervisors`)")
+        self._meter.supervisor_calls += len(inputs)
+        try:
+            return method(inputs, *rest)
+        except W2SError:
+            raise
+        except Exception as error:
+            raise W2SError(f"supervisor {self.name}: {what} raised {type(error).__name__}: {error}") from error
+
+
+@dataclass
+class Pool:
+    """Inputs, votes, lazily features, a generator for each mitigation, supervisors to ask."""
+
+    task: TaskInfo
+    inputs: Inputs
+    votes: Tensor
+    """[S, N, C]; a row of NaN abstains."""
+    validation: Inputs
+    validation_votes: Tensor
+    """[S, M, C] of the validation split, weak labels too."""
+    supervisors: list[Asked]
+    rngs: dict[str, torch.Generator]
+    _features: Callable[[], Tensor]
+    rng: torch.Generator | None = None
+    """The asking mitigation's own generator."""
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def features(self) -> Tensor:
+        """Features [N, H] of the strong student's body as pretrained (preference: [2, N, H]); computed when asked."""
+        if "made" not in self.__dict__.setdefault("_kept", {}):
+            self.__dict__["_kept"]["made"] = self._features()
+        return self.__dict__["_kept"]["made"]
+
+    def seen_by(self, mitigation: str) -> Pool:
+        """Returns the pool with this mitigation's own generator."""
+        self.__dict__.setdefault("_kept", {})
+        view = copy.copy(self)
+        view.rng = self.rngs[mitigation]
+        return view

@@ -1,0 +1,219 @@
+"""A stack of mitigations on a plugin manager of its own, with every value guarded where a plugin hands it over."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pluggy
+import torch
+from torch import Tensor
+
+from w2s_bench import hookimpl, hookspecs
+from w2s_bench.errors import W2SError
+from w2s_bench.protocols import Round
+from w2s_bench.training.batches import Batch
+from w2s_bench.training.guards import CHECKS, MitigationFailed, as_labels, blame
+
+HOOKS = (
+    "combine_votes",
+    "plan_rounds",
+    "revise_labels",
+    "weigh_examples",
+    "order_examples",
+    "fit_student",
+    "training_batch",
+    "training_targets",
+    "training_loss",
+)
+MARK = "w2s_bench_impl"
+
+
+class Defaults:
+    """What happens where no mitigation claims a hook: naive finetuning."""
+
+    @hookimpl
+    def combine_votes(self, votes: Tensor) -> Tensor:
+        """Returns the reference supervisor's votes."""
+        return votes[0]
+
+    @hookimpl
+    def plan_rounds(self) -> list[Round]:
+        """Returns one round of the strong student."""
+        return [Round()]
+
+    @hookimpl
+    def training_targets(self, batch: Batch) -> Tensor:
+        """Returns the batch's labels."""
+        return batch.labels
+
+    @hookimpl
+    def training_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Returns cross-entropy with soft targets."""
+        return -(targets * logits.log_softmax(-1)).sum(-1)
+
+
+class Stack:
+    """The mitigations of one fit, outermost last. `members` are (name, factory) in config order."""
+
+    def __init__(self, members: Sequence[tuple[str, Callable[[], Any]]], rngs: dict[str, torch.Generator]) -> None:
+        self.members = tuple(members)
+        self.rngs = rngs
+        """One generator for each mitigation, shared by all stacks of a cell, so that draws never repeat."""
+        self.objects = {name: factory() for name, factory in self.members}
+        self.manager = pluggy.PluginManager("w2s_bench")
+        self.manager.add_hookspecs(hookspecs)
+        self.manager.register(Defaults(), "default")
+        self.guarded = {name: self._guard(name, plugin) for name, plugin in self.objects.items()}
+        for name, plugin in self.guarded.items():
+            self.manager.register(plugin, name)
+        self.hook = self.manager.hook
+
+    def fresh(self) -> Stack:
+        """Returns the same stack with new mitigation objects: no state crosses students or rounds."""
+        return Stack(self.members, self.rngs)
+
+    def owner(self, hook: str) -> str | None:
+        """Returns the name of the mitigation that claims a hook, None where the default stands."""
+        claims = [i.plugin_name for i in getattr(self.hook, hook).get_hookimpls() if not i.wrapper]
+        return next((name for name in claims if name != "default"), None)
+
+    # --- asked once a cell or once a round
+
+    def combine_votes(self, votes: Tensor, pool: Any) -> Tensor:
+        """Returns labels [N, C]; a row of NaN has no label."""
+        return self.hook.combine_votes(votes=votes, pool=pool)
+
+    def plan_rounds(self, students: Sequence[str], pool: Any) -> list[Round]:
+        """Returns the rounds."""
+        return self.hook.plan_rounds(students=tuple(students), pool=pool)
+
+    def revise_labels(self, labels: Tensor, pool: Any, round_plan: Round) -> Tensor:
+        """Returns labels [N, C] that went through the chain."""
+        for name, call in self._implementations("revise_labels"):
+            revised = call(labels=labels, pool=pool, round_plan=round_plan)
+            labels = labels if revised is None else as_labels(revised, labels, name, "revise_labels")
+        return labels
+
+    def weigh_examples(self, labels: Tensor, pool: Any, round_plan: Round) -> Tensor:
+        """Returns the product of all weights [N]."""
+        weights = torch.ones(len(labels))
+        for _, call in self._implementations("weigh_examples"):
+            weights = weights * call(labels=labels, pool=pool, round_plan=round_plan)
+        return weights
+
+    def order_examples(self, **asked: Any) -> Tensor | None:
+        """Returns positions for one pass, or None where nobody claims the order."""
+        return self.hook.order_examples(**asked)
+
+    def fit_student(self, problem: Any) -> Any:
+        """Returns the student that a mitigation's own loop fitted, None where nobody claims the loop."""
+        return self.hook.fit_student(problem=problem)
+
+    # --- asked at every step
+
+    def training_batch(self, batch: Batch, progress: float) -> Batch:
+        """Returns the batch that went through the chain."""
+        for _, call in self._implementations("training_batch"):
+            changed = call(batch=batch, progress=progress)
+            batch = batch if changed is None else changed
+        return batch
+
+    def training_targets(self, batch: Batch, logits: Tensor, progress: float) -> Tensor:
+        """Returns target probabilities [B, C]."""
+        return self.hook.training_targets(batch=batch, logits=logits, progress=progress)
+
+    def training_loss(self, batch: Batch, logits: Tensor, targets: Tensor, progress: float) -> Tensor:
+        """Returns losses [B]."""
+        return self.hook.training_loss(batch=batch, logits=logits, targets=targets, progress=progress)
+
+    # --- plumbing
+
+    def _implementations(self, hook: str) -> list[tuple[str, Callable[..., Any]]]:
+        """Returns (mitigation, call) in config order; pluggy itself has neither chain nor product."""
+        if not hasattr(self, "_calls"):
+            self._calls: dict[str, list[tuple[str, Callable[..., Any]]]] = {}
+        if hook not in self._calls:
+            caller, others = getattr(self.hook, hook), self.manager.get_plugins()
+            mine = {i.plugin_name for i in caller.get_hookimpls()}
+            self._calls[hook] = [
+                (name, _single(self.manager.subset_hook_caller(hook, others - {self.guarded[name]})))
+                for name, _ in self.members
+                if name in mine
+            ]
+        return self._calls[hook]
+
+    def _guard(self, name: str, plugin: Any) -> Any:
+        """Returns a stand-in for the plugin whose hooks check what they return and say who failed."""
+        stand_in = _Guarded()
+        for hook in HOOKS:
+            method = getattr(plugin, hook, None)
+            options = getattr(method, MARK, None)
+            if options is None:
+                continue
+            setattr(stand_in, hook, self._guarded(name, hook, method, options["wrapper"]))
+        return stand_in
+
+    def _guarded(self, name: str, hook: str, method: Callable[..., Any], wrapper: bool) -> Callable[..., Any]:
+        names = list(inspect.signature(method).parameters)
+        pool_at = names.index("pool") if "pool" in names else None
+        batch_at = names.index("batch") if hook == "training_batch" else None
+        check = CHECKS.get(hook)
+
+        def own(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+            """Returns the arguments with this mitigation's own generator in them."""
+            values = list(arguments)
+            if pool_at is not None:
+                values[pool_at] = values[pool_at].seen_by(name)
+            if batch_at is not None:
+                values[batch_at] = replace(values[batch_at], rng=self.rngs[name])
+            return tuple(values)
+
+        def checked(arguments: tuple[Any, ...], result: Any) -> Any:
+            if result is None and hook not in ("revise_labels", "training_batch"):
+                remedy = "return what `yield` gave it, or a change of it" if wrapper else "return a value"
+                raise MitigationFailed(f"mitigation {name}: {hook} returned None; it must {remedy}")
+            return check(name, hook, dict(zip(names, arguments, strict=True)), result) if check else result
+
+        if wrapper:
+
+            def guarded(*arguments: Any) -> Any:
+                try:
+                    result = yield from method(*own(arguments))
+                except W2SError:
+                    raise
+                except Exception as error:
+                    raise blame(name, hook, error) from error
+                return checked(arguments, result)
+
+        else:
+
+            def guarded(*arguments: Any) -> Any:
+                try:
+                    result = method(*own(arguments))
+                except W2SError:
+                    raise
+                except Exception as error:
+                    raise blame(name, hook, error) from error
+                return checked(arguments, result)
+
+        guarded.__signature__ = inspect.signature(method)  # type: ignore[attr-defined]
+        guarded.__qualname__ = guarded.__name__ = hook
+        setattr(guarded, MARK, getattr(method, MARK))
+        return guarded
+
+
+class _Guarded(SimpleNamespace):
+    __hash__ = object.__hash__  # pluggy keeps plugins in sets
+    __eq__ = object.__eq__
+
+
+def _single(caller: pluggy.HookCaller) -> Callable[..., Any]:
+    def call(**arguments: Any) -> Any:
+        found = caller(**arguments)
+        return found[0] if found else None
+
+    return call

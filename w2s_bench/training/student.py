@@ -1,0 +1,225 @@
+"""The one LightningModule: a classifier whose targets and loss are decided by the stack of mitigations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning
+import numpy as np
+import torch
+from safetensors.torch import load_model, save_model
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from w2s_bench.errors import W2SError
+from w2s_bench.protocols import Backbone, Inputs, Recipe, TaskInfo
+from w2s_bench.training.batches import Batch, Tokens, cached_array, content_key, tokenise
+from w2s_bench.training.classifier import Classifier
+
+if TYPE_CHECKING:
+    from w2s_bench.training.meter import Meter
+    from w2s_bench.training.stack import Stack
+
+READ = 256
+"""Examples per batch where nothing is learnt."""
+
+
+class Student(lightning.LightningModule):
+    """A student in training, and when fitted a predictor."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        task: TaskInfo,
+        recipe: Recipe,
+        seed: int,
+        stack: Stack,
+        meter: Meter,
+        cache: str = "",
+        accelerator: str = "cpu",
+    ) -> None:
+        super().__init__()
+        self.backbone, self.task, self.recipe = backbone, task, recipe
+        self.stack, self.meter, self.cache = stack, meter, cache
+        self.classifier = Classifier(backbone, task, seed, recipe.tune)
+        self.size = sum(p.numel() for p in self.classifier.parameters())
+        self.home = torch.device("cuda" if accelerator == "gpu" else "cpu")
+        self.total_steps = 1
+        self.lr_scale = 1.0
+        self.taken = 0
+        self._read: dict[int, tuple[Inputs, Tokens]] = {}
+        self._optimizer: torch.optim.Optimizer | None = None
+        self.to(self.home)
+        self.train()
+
+    # --- one step
+
+    def losses(self, batch: Batch, progress: float, params: dict[str, Tensor] | None = None) -> Tensor:
+        """Returns losses [B], targets and loss decided by the stack.
+
+        `params` (see `trainable`) stands in for the weights, for a step that is differentiated through; attention then
+        runs on the one backend that has second derivatives.
+        """
+        batch = batch.to(self.home)
+        self.count(batch)
+        with self._precision():
+            if params is None:
+                logits = self.classifier(batch.inputs)
+            else:
+                with sdpa_kernel(SDPBackend.MATH):
+                    logits = torch.func.functional_call(self.classifier, params, (batch.inputs,))
+            logits = logits.float()
+            targets = self.stack.training_targets(batch, logits, progress)
+            return self.stack.training_loss(batch, logits, targets, progress)
+
+    def training_step(self, part: tuple[Batch, float, Tensor], _: int) -> Tensor:
+        """Returns the weighted mean loss of a micro-batch; Lightning does the rest of the step."""
+        batch, progress, weight = part
+        self.set_rates()
+        loss = (self.losses(batch, progress) * batch.weights.to(self.home)).sum() / weight.clamp(min=1e-8).item()
+        self.check_finite(loss)
+        return loss
+
+    def backward_step(self, loss: Tensor) -> None:
+        """Takes one optimiser step down `loss`, for mitigations with a loop of their own."""
+        self.check_finite(loss)
+        if self._optimizer is None:
+            self._optimizer = self.configure_optimizers()
+        self.set_rates()
+        self._optimizer.zero_grad()
+        loss.backward()
+        if self.recipe.clip_norm:
+            torch.nn.utils.clip_grad_norm_(self.classifier.parameters(), self.recipe.clip_norm)
+        self._optimizer.step()
+        self._stepped(self.taken + 1)
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Counts the step that Lightning took."""
+        self._stepped(self.trainer.global_step)
+
+    def _stepped(self, taken: int) -> None:
+        self.meter.steps += taken - self.taken
+        self.taken = taken
+
+    def trainable(self) -> dict[str, Tensor]:
+        """Returns the weights being trained, by the names that `losses(params=...)` takes."""
+        return {n: p for n, p in self.classifier.named_parameters() if p.requires_grad}
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Returns AdamW over two groups, head and body, each with its own peak learning rate."""
+        head = list(self.classifier.head.parameters())
+        body = [p for p in self.classifier.body.parameters() if p.requires_grad]
+        groups: list[dict[str, Any]] = [{"params": head, "peak": self.recipe.head_lr}]
+        if body:
+            groups.append({"params": body, "peak": self.recipe.body_lr})
+        self._optimizer = torch.optim.AdamW(groups, lr=0.0, weight_decay=self.recipe.weight_decay, fused=True)
+        return self._optimizer
+
+    def set_rates(self) -> None:
+        """Sets both learning rates for the step about to be taken: linear warm-up times cosine or linear decay."""
+        assert self._optimizer is not None
+        scale = self.lr_scale * rate(self.taken, self.total_steps, self.recipe.warmup, self.recipe.schedule)
+        for group in self._optimizer.param_groups:
+            group["lr"] = group["peak"] * scale
+
+    def begin(self, total_steps: int, lr_scale: float) -> None:
+        """Prepares for a round of `total_steps` steps."""
+        self.total_steps, self.lr_scale, self.taken, self._optimizer = max(total_steps, 1), lr_scale, 0, None
+        self.train()  # `from_pretrained` leaves a body in eval mode, with its dropout silently off
+
+    def check_finite(self, loss: Tensor) -> None:
+        """Raises where training has diverged; the values that mitigations handed over were finite."""
+        if self.taken % 20 == 0 and not math.isfinite(float(loss.detach())):
+            raise W2SError(
+                f"training diverged: the loss is {float(loss):g} at step {self.taken}; lower the learning rate"
+            )
+
+    def count(self, batch: Batch) -> None:
+        """Adds a batch to what this stage cost."""
+        tokens = int(batch.inputs["attention_mask"].sum()) if "attention_mask" in batch.inputs else len(batch.labels)
+        self.meter.trained(len(batch.labels), tokens, self.size)
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.home.type, torch.bfloat16, enabled=self.recipe.precision == "bf16-mixed")
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Returns the batch as it is: `losses` moves it, for Lightning's loop and any other alike."""
+        return batch
+
+    # --- reading
+
+    def tokens(self, inputs: Inputs) -> Tokens:
+        """Returns a split's tokens, made once."""
+        if id(inputs) not in self._read:
+            self._read[id(inputs)] = (inputs, tokenise(inputs, self.backbone, self.recipe.max_length, self.cache))
+        return self._read[id(inputs)][1]
+
+    def batch_inputs(self, inputs: Inputs, index: np.ndarray) -> dict[str, Tensor]:
+        """Returns what the classifier reads of these examples: tokens, or frozen features under a probe."""
+        if self.recipe.tune == "probe":
+            return {"features": self.features(inputs)[..., torch.from_numpy(index), :]}
+        return self.tokens(inputs).padded(index)
+
+    def features(self, inputs: Inputs) -> Tensor:
+        """Returns the body's features [N, H] (preference: [2, N, H]); kept on disk while the body is as pretrained."""
+        if self.recipe.tune != "probe":
+            return self._features(inputs)
+        key = "features-" + content_key(inputs, self.backbone.identity, self.recipe.max_length, self.recipe.precision)
+        found = cached_array(self.cache, key, lambda: {"features": self._features(inputs).numpy()})
+        return torch.from_numpy(found["features"])
+
+    def _features(self, inputs: Inputs) -> Tensor:
+        """Returns the body's features as it now is: [N, H] (preference: [2, N, H])."""
+        return self._over(inputs, self.classifier.features, pairs=self.classifier.pairs).float()
+
+    def predict(self, inputs: Inputs) -> Tensor:
+        """Returns probabilities [N, C] on the CPU."""
+        if self.recipe.tune == "probe":
+            with torch.inference_mode():
+                logits = self.classifier({"features": self.features(inputs).to(self.home)}).cpu()
+        else:
+            logits = self._over(inputs, self.classifier, pairs=False)
+        return logits.float().softmax(-1).clone()
+
+    def _over(self, inputs: Inputs, forward: Callable[[dict[str, Tensor]], Tensor], pairs: bool) -> Tensor:
+        """Returns what `forward` makes of a split [N, .] (pairs: [2, N, .]), in the split's order."""
+        tokens = self.tokens(inputs)
+        order = np.argsort(tokens.lengths, kind="stable")
+        parts = []
+        training = self.classifier.training
+        self.classifier.eval()
+        with torch.inference_mode(), self._precision():
+            for start in range(0, len(order), READ):
+                batch = tokens.padded(order[start : start + READ])
+                self.meter.read(int(batch["attention_mask"].sum()), self.size)
+                out = forward({k: v.to(self.home) for k, v in batch.items()}).cpu()
+                parts.append(out.view(2, -1, out.shape[-1]) if pairs else out)
+        self.classifier.train(training)
+        whole = torch.cat(parts, -2)
+        restored = torch.empty_like(whole)
+        restored[..., torch.from_numpy(order), :] = whole
+        return restored.clone()
+
+    def save(self, folder: Path) -> None:
+        """Writes the weights."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_model(self.classifier, str(folder / "classifier.safetensors"))
+
+    def restore(self, folder: Path) -> None:
+        """Reads the weights that `save` wrote."""
+        load_model(self.classifier, str(folder / "classifier.safetensors"))
+
+
+def weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
+    """Returns the mean of losses [B] under weights [B]; zero where all weights are."""
+    return (losses * weights).sum() / weights.sum().clamp(min=1e-8)
+
+
+def rate(step: int, total: int, warmup: float, schedule: str) -> float:
+    """Returns the factor on the learning rate at `step` of `total`, in (0, 1]."""
+    rise = min(1.0, (step + 1) / max(1.0, warmup * total))
+    done = step / total
+    return rise * (1 - done if schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done)))

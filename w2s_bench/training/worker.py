@@ -1,0 +1,165 @@
+"""What a worker process runs: one job folder in, one job folder out."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import traceback
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from w2s_bench import exchange, plugins
+from w2s_bench.cells import Entry
+from w2s_bench.errors import W2SError
+from w2s_bench.jobs import Job
+from w2s_bench.protocols import Inputs, Lesson, Recipe, Tuning
+from w2s_bench.seeds import derive
+from w2s_bench.training.finetune import SURROUNDINGS, finetune
+from w2s_bench.training.life import Bench, raise_student
+from w2s_bench.training.meter import Meter
+from w2s_bench.training.pool import Asked, Pool
+from w2s_bench.training.stack import Stack
+from w2s_bench.training.student import Student
+
+
+def run(folder: str) -> None:
+    """Does the job in a folder and leaves `out/` there, or `error.json`, and then ends the process with status 1."""
+    place = Path(folder)
+    try:
+        work(place)
+    except Exception as error:
+        message = str(error) if isinstance(error, W2SError) else f"{type(error).__name__}: {error}"
+        exchange.write_json(place / "error.json", {"message": message, "traceback": traceback.format_exc()})
+        sys.exit(1)
+
+
+def work(folder: Path) -> None:
+    """Does the job in a folder."""
+    job = Job.read(folder)
+    _prepare_torch(job)
+    registry = plugins.load(job.plugins)
+    (folder / "out").mkdir(exist_ok=True)
+    bench = Bench(job.task, job.seed, Meter(), {}, job.cache, job.hardware, job.trainer)
+    SURROUNDINGS.set(bench)
+    inputs = {p.stem: exchange.read_inputs(p) for p in sorted((folder / "in").glob("*.parquet"))}
+    if job.stage == "supervise":
+        supervise(job, registry, inputs, folder)
+    elif job.stage == "ceiling":
+        ceiling(job, registry, bench, inputs, folder)
+    else:
+        train(job, registry, bench, inputs, folder)
+    bench.meter.cost(job.hardware["accelerator"]).write(folder / "out")
+    exchange.write_json(folder / "out" / "identity.json", bench.identities)
+
+
+def supervise(job: Job, registry: Any, inputs: dict[str, Inputs], folder: Path) -> None:
+    """Fits a supervisor on the supervision split and writes what it says about the others."""
+    name = job.entry.name
+    supervisor = registry.get("supervisor", name).build(job.entry.options)
+    truth = np.load(folder / "in" / "truth.npy", allow_pickle=False)
+    torch.manual_seed(job.seed)
+    _blaming(name, "fit", supervisor.fit, inputs["supervision"], truth, Lesson(job.task, job.seed, job.recipe))
+    asked = [split for split in ("transfer", "validation", "test") if split in inputs]
+    votes = {split: np.asarray(_blaming(name, "label", supervisor.label, inputs[split])) for split in asked}
+    exchange.write_arrays(folder / "out" / "votes.npz", **{k: v.astype(np.float32) for k, v in votes.items()})
+    if hasattr(supervisor, "save"):
+        (folder / "out" / "supervisor").mkdir()
+        _blaming(name, "save", supervisor.save, folder / "out" / "supervisor")
+
+
+def ceiling(job: Job, registry: Any, bench: Bench, inputs: dict[str, Inputs], folder: Path) -> None:
+    """Finetunes the student on the ground truth of the transfer split: its examples, its recipe, its seed."""
+    truth = torch.from_numpy(np.load(folder / "in" / "truth.npy", allow_pickle=False))
+    labels = torch.nn.functional.one_hot(truth, job.task.n_classes).float()
+    body = registry.get("student", job.entry.name).build(job.entry.options).backbone
+    # the name is what raise_student gives the strong student, so that both draw the same weights and batches
+    fitted = finetune(
+        body(derive(job.seed, "weights", "strong", 0)), job.task, inputs["transfer"], labels, job.recipe, job.seed
+    )
+    bench.identities["strong"] = fitted.backbone.identity
+    _write_predictions(fitted, inputs, folder)
+
+
+def train(job: Job, registry: Any, bench: Bench, inputs: dict[str, Inputs], folder: Path) -> None:
+    """Raises the strong student on the votes, under the stack of mitigations."""
+    models: dict[str, tuple[Any, Recipe]] = {}
+    for name, entry in {"strong": job.entry, **job.intermediate}.items():
+        student = registry.get("student", entry.name).build(entry.options)
+        models[name] = (functools.partial(_blaming, entry.name, "backbone", student.backbone), _recipe(job, entry))
+    bench.backbones = models
+    rngs = {m.name: torch.Generator().manual_seed(derive(job.seed, "mitigation", m.name)) for m in job.mitigations}
+    stack = Stack(
+        [(m.name, functools.partial(registry.get("mitigation", m.name).build, m.options)) for m in job.mitigations],
+        rngs,
+    )
+    votes = {k: torch.from_numpy(v) for k, v in exchange.read_arrays(folder / "in" / "votes.npz").items()}
+    pool = Pool(
+        task=job.task,
+        inputs=inputs["transfer"],
+        votes=votes["transfer"],
+        validation=inputs["validation"],
+        validation_votes=votes["validation"],
+        supervisors=[_asked(job, registry, k, entry, bench.meter, folder) for k, entry in enumerate(job.supervisors)],
+        rngs=rngs,
+        _features=functools.partial(_frozen_features, bench, inputs["transfer"]),
+    )
+    _write_predictions(raise_student(bench, stack, pool), inputs, folder)
+
+
+def _recipe(job: Job, entry: Entry) -> Recipe:
+    """Returns the protocol's recipe with what belongs to a student entry put in."""
+    own = {k: entry.options[k] for k in Tuning.__dataclass_fields__ if k != "replicate" and k in entry.options}
+    return replace(job.recipe, **own)
+
+
+def _asked(job: Job, registry: Any, k: int, entry: Entry, meter: Meter, folder: Path) -> Asked:
+    """Returns supervisor k, which is restored when it is asked for the first time."""
+
+    def restore() -> Any:
+        supervisor = registry.get("supervisor", entry.name).build(entry.options)
+        saved = folder / "in" / "supervisors" / str(k)
+        if not hasattr(supervisor, "restore") or not saved.is_dir():
+            raise W2SError(f"supervisor {entry.name} cannot be asked during training: it offers no save and restore")
+        _blaming(entry.name, "restore", supervisor.restore, saved, Lesson(job.task, job.seed, job.supervision))
+        return supervisor
+
+    return Asked(entry.name, restore, meter)
+
+
+def _frozen_features(bench: Bench, inputs: Inputs) -> Tensor:
+    load, recipe = bench.backbones["strong"]
+    seed = derive(bench.seed, "weights", "strong", 0)
+    body = load(seed)
+    probe = replace(recipe, tune="probe")
+    frozen = Student(
+        body, bench.task, probe, seed, Stack([], {}), bench.meter, bench.cache, bench.hardware["accelerator"]
+    )
+    return frozen.features(inputs)
+
+
+def _write_predictions(fitted: Student, inputs: dict[str, Inputs], folder: Path) -> None:
+    splits = {s: (inputs[s].ids, fitted.predict(inputs[s]).numpy()) for s in ("test", "transfer")}
+    exchange.write_predictions(folder / "out" / "predictions.parquet", splits)
+
+
+def _blaming(name: str, what: str, method: Any, *arguments: Any) -> Any:
+    try:
+        return method(*arguments)
+    except W2SError:
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        raise W2SError(f"{name}: {what} raised {type(error).__name__}: {error}") from error
+
+
+def _prepare_torch(job: Job) -> None:
+    """Makes runs repeat bit for bit on one machine."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_num_threads(int(job.hardware.get("threads", 1)))
+    torch.use_deterministic_algorithms(True, warn_only=True)
