@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import lightning
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from w2s_bench.errors import W2SError
-from w2s_bench.protocols import Backbone, Inputs, Recipe, Round, TaskInfo
+from w2s_bench.protocols import Backbone, Recipe, Round, TaskInfo
 from w2s_bench.seeds import derive
 from w2s_bench.training.batches import Batch, bucketed, consecutive
 from w2s_bench.training.meter import Meter
@@ -99,6 +99,10 @@ class Problem:
     weights: Tensor
     """[N]; 0 leaves an example out."""
     students: list[Student] = field(default_factory=list)
+
+    def seen_by(self, mitigation: str) -> Problem:
+        """Returns the problem with this mitigation's own generator in its pool."""
+        return replace(self, pool=self.pool.seen_by(mitigation))
 
     @property
     def recipe(self) -> Recipe:

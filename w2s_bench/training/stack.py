@@ -159,7 +159,7 @@ class Stack:
 
     def _guarded(self, name: str, hook: str, method: Callable[..., Any], wrapper: bool) -> Callable[..., Any]:
         names = list(inspect.signature(method).parameters)
-        pool_at = names.index("pool") if "pool" in names else None
+        pool_at = next((names.index(n) for n in ("pool", "problem") if n in names), None)
         batch_at = names.index("batch") if hook == "training_batch" else None
         check = CHECKS.get(hook)
 

@@ -83,17 +83,23 @@ class Student(lightning.LightningModule):
         self.check_finite(loss)
         return loss
 
-    def backward_step(self, loss: Tensor) -> None:
-        """Takes one optimiser step down `loss`, for mitigations with a loop of their own."""
+    def step(self, losses: Tensor, batch: Batch, chosen: Tensor | None = None) -> None:
+        """Takes one optimiser step down the weighted mean of losses [B], or of the `chosen` ones among them.
+
+        For mitigations with a loop of their own.
+        """
+        weights = batch.weights.to(self.home)
+        if chosen is not None:
+            losses, weights = losses[chosen], weights[chosen]
+        loss = weighted_mean(losses, weights)
         self.check_finite(loss)
-        if self._optimizer is None:
-            self._optimizer = self.configure_optimizers()
+        optimizer = self._optimizer or self.configure_optimizers()
         self.set_rates()
-        self._optimizer.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         if self.recipe.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.classifier.parameters(), self.recipe.clip_norm)
-        self._optimizer.step()
+        optimizer.step()
         self._stepped(self.taken + 1)
 
     def on_train_batch_end(self, *_: Any) -> None:
@@ -108,6 +114,18 @@ class Student(lightning.LightningModule):
         """Returns the weights being trained, by the names that `losses(params=...)` takes."""
         return {n: p for n, p in self.classifier.named_parameters() if p.requires_grad}
 
+    def rates(self) -> dict[str, float]:
+        """Returns the learning rate of the step about to be taken, for each of the `trainable` weights."""
+        scale = self._scale()
+        peaks = {True: self.recipe.head_lr * scale, False: self.recipe.body_lr * scale}
+        return {name: peaks[name.startswith("head.")] for name in self.trainable()}
+
+    def logits(self, inputs: Inputs, index: Tensor, params: dict[str, Tensor]) -> Tensor:
+        """Returns logits [B, C] of the examples at `index`, with `params` in place of the weights."""
+        read = {k: v.to(self.home) for k, v in self.batch_inputs(inputs, index.numpy()).items()}
+        with sdpa_kernel(SDPBackend.MATH), self._precision():
+            return torch.func.functional_call(self.classifier, params, (read,)).float()
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Returns AdamW over two groups, head and body, each with its own peak learning rate."""
         head = list(self.classifier.head.parameters())
@@ -121,9 +139,12 @@ class Student(lightning.LightningModule):
     def set_rates(self) -> None:
         """Sets both learning rates for the step about to be taken: linear warm-up times cosine or linear decay."""
         assert self._optimizer is not None
-        scale = self.lr_scale * rate(self.taken, self.total_steps, self.recipe.warmup, self.recipe.schedule)
+        scale = self._scale()
         for group in self._optimizer.param_groups:
             group["lr"] = group["peak"] * scale
+
+    def _scale(self) -> float:
+        return self.lr_scale * rate(self.taken, self.total_steps, self.recipe.warmup, self.recipe.schedule)
 
     def begin(self, total_steps: int, lr_scale: float) -> None:
         """Prepares for a round of `total_steps` steps."""

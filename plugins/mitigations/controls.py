@@ -1,0 +1,72 @@
+"""Rows that must behave: a board whose controls misbehave is not to be believed."""
+
+from w2s_bench import hookimpl
+
+
+class Majority:
+    """Labels that all name the class most common among the weak labels: the student learns a constant. Control."""
+
+    control = True
+
+    @hookimpl
+    def revise_labels(self, labels):
+        """Returns the same one-hot label for all."""
+        import torch
+
+        most = labels.mean(0).argmax()
+        return torch.nn.functional.one_hot(most, labels.shape[-1]).to(labels.dtype).expand_as(labels).clone()
+
+
+class RandomLabels:
+    """Labels drawn at random at the weak labels' class shares: the student must end at chance. Control."""
+
+    control = True
+
+    @hookimpl
+    def revise_labels(self, labels, pool):
+        """Returns random one-hot labels."""
+        import torch
+
+        drawn = torch.multinomial(labels.mean(0), len(labels), replacement=True, generator=pool.rng)
+        return torch.nn.functional.one_hot(drawn, labels.shape[-1]).to(labels.dtype)
+
+
+class Identity:
+    """Label smoothing, self-entropy and auxiliary confidence at strength 0: must equal naive bit for bit. Control.
+
+    It draws random numbers on the way, so that a harness whose streams leak into each other shows.
+    """
+
+    control = True
+
+    @hookimpl
+    def revise_labels(self, labels, pool):
+        """Returns labels smoothed by nothing."""
+        import torch
+
+        noise = torch.rand(labels.shape, generator=pool.rng)
+        return (1 - 0.0) * labels + 0.0 * noise
+
+    @hookimpl
+    def weigh_examples(self, labels):
+        """Returns ones."""
+        return labels.new_ones(len(labels))
+
+    @hookimpl(wrapper=True)
+    def training_targets(self, logits):
+        """Returns the targets, bent by nothing."""
+        targets = yield
+        own = logits.detach().softmax(-1)
+        return (1 - 0.0) * targets + 0.0 * own
+
+    @hookimpl(wrapper=True)
+    def training_loss(self):
+        """Returns the loss as it is."""
+        return (yield)
+
+
+@hookimpl
+def register_mitigations(register):
+    register("majority", Majority)
+    register("random_labels", RandomLabels)
+    register("identity", Identity)

@@ -1,0 +1,93 @@
+"""Example weights learnt by a step that is differentiated through."""
+
+from dataclasses import dataclass
+
+from w2s_bench import hookimpl
+
+
+class MetaWeightNet:
+    """A student whose losses are weighted by a small network, learnt so that a step helps on a trusted set.
+
+    Source: Shu et al. 2019, arXiv 1902.07379, algorithm 1. Formula: weight = V(loss); a virtual step of the student
+    under these weights; V descends on the loss of the stepped student on the meta set; then the real step with the
+    new weights. The meta set holds the examples on which all supervisors agree: no ground truth. Defaults: a hidden
+    layer of 100 and Adam at 1e-3, as there; the virtual step uses the student's own learning rates. Needs several
+    supervisors. Cost: about 4.
+    """
+
+    source = "Shu et al. 2019, arXiv 1902.07379"
+    needs = frozenset({"several_supervisors"})
+    honours = frozenset({"order_examples", "training_batch", "training_targets", "training_loss"})
+
+    @dataclass
+    class Options:
+        hidden: int = 100
+        """Width of the weighting network."""
+        lr: float = 1e-3
+        """Its learning rate."""
+        meta_batch: int = 32
+        """Examples of the meta set in one step."""
+
+    def __init__(self, options):
+        self.options = options
+
+    @hookimpl
+    def fit_student(self, problem):
+        """Returns the student trained under the learnt weights."""
+        import torch
+
+        student = problem.new_student()
+        trusted, answers = consensus(problem.pool.votes)
+        rng = problem.pool.rng
+        weigh = network(self.options.hidden, rng).to(student.home)
+        optimizer = torch.optim.Adam(weigh.parameters(), lr=self.options.lr)
+        for batch, progress in problem.batches():
+            weights = student.trainable()
+            losses = student.losses(batch, progress, params=weights)
+            example_weights = weigh(losses.detach()[:, None])[:, 0]
+            slopes = torch.autograd.grad((example_weights * losses).mean(), list(weights.values()), create_graph=True)
+            rates = student.rates()
+            stepped = {n: w - rates[n] * s for (n, w), s in zip(weights.items(), slopes, strict=True)}
+            drawn = trusted[torch.randint(len(trusted), (self.options.meta_batch,), generator=rng)]
+            logits = student.logits(problem.pool.inputs, drawn, params=stepped)
+            meta_loss = torch.nn.functional.cross_entropy(logits, answers[drawn].to(student.home))
+            optimizer.zero_grad()
+            meta_loss.backward(inputs=list(weigh.parameters()))
+            optimizer.step()
+            losses = student.losses(batch, progress)
+            with torch.no_grad():
+                example_weights = weigh(losses[:, None])[:, 0]
+            student.step(losses * example_weights, batch)
+        return student
+
+
+def consensus(votes):
+    """Returns where all supervisors agree, and every example's majority class [N], from votes [S, N, C]."""
+    import torch
+
+    classes = votes.nan_to_num(-1.0).argmax(-1)
+    sure = (classes == classes[0]).all(0) & ~votes.isnan().any(-1).any(0)
+    if not bool(sure.any()):
+        raise ValueError(
+            "the supervisors agree on no example, so there is no meta set; add supervisors that differ less"
+        )
+    return torch.nonzero(sure)[:, 0], classes.mode(0).values
+
+
+def network(hidden, rng):
+    """Returns V: a loss [B, 1] to a weight in (0, 1) [B, 1], its weights drawn from `rng`."""
+    import torch
+
+    layers = torch.nn.Sequential(
+        torch.nn.Linear(1, hidden), torch.nn.ReLU(), torch.nn.Linear(hidden, 1), torch.nn.Sigmoid()
+    )
+    with torch.no_grad():
+        for weight in layers.parameters():
+            fan = weight.shape[-1] if weight.ndim == 2 else hidden
+            weight.copy_((torch.rand(weight.shape, generator=rng) * 2 - 1) * fan**-0.5)
+    return layers
+
+
+@hookimpl
+def register_mitigations(register):
+    register("meta_weight_net", MetaWeightNet)
