@@ -1,0 +1,68 @@
+"""Controls that must behave: what their rows show when the machinery is sound."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from w2s_bench.board.labels import NAIVE, Group
+from w2s_bench.board.records import Record
+from w2s_bench.board.statistics import quantile
+
+Key = tuple[Group, str]
+SURE = 0.01
+"""How seldom a sound board may be called unsound by chance."""
+
+
+def misbehaviour(rows: list[dict[str, Any]], records: dict[Key, list[Record]], keys: list[Key]) -> dict[str, Any]:
+    """Returns how many control rows were checked, and one line for each that does not behave."""
+    checked, lines = 0, []
+    chance_rows = [k for k, row in zip(keys, rows, strict=True) if row["control"] and _name(k[1]) == "random_labels"]
+    for key in chance_rows:
+        line = _at_chance(key, records[key], len(chance_rows))
+        checked += line is not None
+        lines += [line] if line else []
+    for key, row in zip(keys, rows, strict=True):
+        base = (key[0], NAIVE)
+        if row["control"] and _name(key[1]) == "identity" and records.get(base) and records[key]:
+            checked += 1
+            lines += _equal(key, records[key], records[base])
+    return {"checked": checked, "misbehaving": lines}
+
+
+def _name(stack: str) -> str:
+    return stack.partition("(")[0]
+
+
+def _place(group: Group) -> str:
+    return f"{group.task}, {'+'.join(group.supervisors)} > {group.student}"
+
+
+def _at_chance(key: Key, records: list[Record], family: int) -> str | None:
+    """Returns a line where accuracy clearly differs from chance, an empty one where not, None where none can tell."""
+    chance = [(r.test.get("student") or {}).get("chance", r.test.get("chance")) for r in records]
+    known = [(c, r) for c, r in zip(chance, records, strict=True) if isinstance(c, float)]
+    if len(known) < 2:
+        return None
+    off = np.array([r.test["student"]["accuracy"] - c for c, r in known])
+    n = np.mean([r.test["n"] for _, r in known])
+    seeds = off.var(ddof=1) / len(off)
+    examples = 0.25 / n  # one test set may serve all seeds
+    half = np.sqrt(float(quantile(len(off) - 1.0, 1 - SURE / family)) ** 2 * seeds + 2.58**2 * examples)
+    if abs(off.mean()) <= half:
+        return ""
+    return f"random_labels is {off.mean():+.3f} from chance on {_place(key[0])} (at most {half:.3f} by chance)"
+
+
+def _equal(key: Key, records: list[Record], naive: list[Record]) -> list[str]:
+    base = {r.seed: r.test for r in naive}
+    differing = [
+        r.seed
+        for r in records
+        if r.seed in base
+        and (r.test.get("joint"), r.test["student"]) != (base[r.seed].get("joint"), base[r.seed]["student"])
+    ]
+    if not differing:
+        return []
+    return [f"identity differs from naive on {_place(key[0])}, seed {', '.join(map(str, sorted(differing)))}"]

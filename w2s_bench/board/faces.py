@@ -1,0 +1,143 @@
+"""Text faces of a board: terminal, Markdown, CSV, LaTeX, JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+from w2s_bench.board import untrusted
+from w2s_bench.board.build import Board
+from w2s_bench.board.table import FOOT, Section, head, sections
+
+NOTES_SHOWN = 12
+
+
+def as_json(board: Board) -> str:
+    """Returns the board's data; the same bytes for the same records."""
+    return json.dumps(board.data, indent=1, sort_keys=False, allow_nan=False, ensure_ascii=True) + "\n"
+
+
+def _notes(board: Board) -> list[str]:
+    notes = board.notes[:NOTES_SHOWN]
+    more = len(board.notes) - len(notes)
+    return notes + ([f"and {more} more lines like these; --format json has them all"] if more > 0 else [])
+
+
+def as_table(board: Board, wide: bool = False, width: int = 100, colour: bool = False) -> str:
+    """Returns tables for a terminal of this many columns; `wide` shows every column and takes the room it needs."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    out = io.StringIO()
+    width = max(width, 240) if wide else width
+    console = Console(file=out, width=width, force_terminal=colour, no_color=not colour, highlight=False)
+    for line in head(board.data):
+        console.print(Text(untrusted.plain(line), style="bold red" if line.startswith("CONTROL") else ""))
+    for section in sections(board.data):
+        console.print()
+        console.print(Text(untrusted.plain(section.title), style="bold"))
+        for line in section.about:
+            console.print(Text(untrusted.plain(line), style="dim"))
+        keep = _shown(section, wide)
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False, pad_edge=False)
+        for k in keep:
+            column = section.columns[k]
+            table.add_column(column.title, justify="right" if column.numeric else "left", overflow="fold", ratio=None,
+                             no_wrap=k != 0)  # fmt: skip
+        for row in section.rows:
+            table.add_row(*(Text(untrusted.plain(row[k]), style=STYLES.get(row[k], "")) for k in keep))
+        console.print(table)
+    console.print()
+    for line in FOOT:
+        console.print(Text(line, style="dim"))
+    for line in _notes(board):
+        console.print(Text(f"note: {untrusted.plain(line)}", style="yellow"))
+    return "\n".join(line.rstrip() for line in out.getvalue().split("\n"))
+
+
+STYLES = {"better": "bold green", "worse": "red", "incomplete": "yellow", "unresolved": "yellow"}
+
+
+def _shown(section: Section, wide: bool) -> list[int]:
+    return [k for k, column in enumerate(section.columns) if wide or not column.wide]
+
+
+def as_markdown(board: Board) -> str:
+    """Returns GitHub Markdown tables."""
+    lines = [f"{untrusted.markdown(line)}  " for line in head(board.data)]
+    for section in sections(board.data):
+        lines += ["", f"### {untrusted.markdown(section.title)}", ""]
+        lines += [f"{untrusted.markdown(line)}  " for line in section.about] + [""]
+        lines.append("| " + " | ".join(c.title for c in section.columns) + " |")
+        lines.append("|" + "|".join("---:" if c.numeric else "---" for c in section.columns) + "|")
+        lines += ["| " + " | ".join(untrusted.markdown(cell) for cell in row) + " |" for row in section.rows]
+    lines += ["", *(f"{line}  " for line in FOOT)]
+    lines += ["", *(f"- {untrusted.markdown(line)}" for line in _notes(board))] if board.notes else []
+    return "\n".join(lines) + "\n"
+
+
+def as_latex(board: Board) -> str:
+    """Returns booktabs tables; the document needs `\\usepackage{booktabs}` and `[T1]{fontenc}`, `{textcomp}`."""
+    lines = ["% needs \\usepackage{booktabs}, \\usepackage{textcomp} and \\usepackage[T1]{fontenc}"]
+    for line in [*head(board.data), *FOOT, *_notes(board)]:
+        lines.append(f"% {untrusted.plain(line)}")
+    for section in sections(board.data):
+        keep = _shown(section, False)
+        lines += ["\\begin{table}", "\\centering\\footnotesize", f"\\caption{{{untrusted.latex(section.title)}.}}"]
+        lines.append("\\begin{tabular}{" + "".join("r" if section.columns[k].numeric else "l" for k in keep) + "}")
+        lines += [
+            "\\toprule",
+            " & ".join(untrusted.latex(section.columns[k].title) for k in keep) + " \\\\",
+            "\\midrule",
+        ]
+        # braces keep a cell that starts with a bracket from being read as an option of the row before
+        lines += [" & ".join(f"{{{untrusted.latex(row[k])}}}" for k in keep) + " \\\\" for row in section.rows]
+        lines += ["\\bottomrule", "\\end{tabular}", "\\end{table}"]
+    return "\n".join(lines) + "\n"
+
+
+INTERVALS = ("floor", "student_accuracy", "ceiling", "pgr", "over_naive")
+
+
+def as_csv(board: Board) -> str:
+    """Returns one line for each row, the overall rows first (their `task` is empty)."""
+    names = ["kind", "mitigation", "task", "supervisors", "student", "track", "control", "status", "seeds", "failed"]
+    names += [f"{key}_{end}" for key in INTERVALS for end in ("mean", "low", "high")]
+    names += ["over_naive_p", "over_naive_p_adjusted", "over_naive_unit", "verdict", "rank_first", "rank_last"]
+    names += ["keeps", "corrects", "seconds", "examples", "examples_over_naive"]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(names)
+    for kind, rows in (("overall", board.data["overall"]), ("cell", board.data["rows"])):
+        for row in rows:
+            values = _flat(kind, row)
+            writer.writerow([_csv_cell(values.get(name)) for name in names])
+    return out.getvalue()
+
+
+def _csv_cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return repr(value) if isinstance(value, int | float) else untrusted.spreadsheet(value)
+
+
+def _flat(kind: str, row: dict[str, Any]) -> dict[str, Any]:
+    flat = {"kind": kind, **{k: row.get(k) for k in ("mitigation", "task", "student", "track", "status", "failed")}}
+    flat["control"] = "yes" if row["control"] else "no"
+    flat["supervisors"] = " ".join(row.get("supervisors") or ())
+    flat["seeds"] = " ".join(map(str, row.get("seeds") or ()))
+    if kind == "overall":
+        flat["status"] = "ok" if row["complete"] else "incomplete"
+    for key in INTERVALS:
+        for end in ("mean", "low", "high"):
+            flat[f"{key}_{end}"] = (row.get(key) or {}).get(end)
+    over = row["over_naive"] or {}
+    flat |= {f"over_naive_{k}": over.get(k) for k in ("p", "p_adjusted", "unit")} | {"verdict": over.get("verdict")}
+    flat["rank_first"], flat["rank_last"] = row["ranks"] or (None, None)
+    flat |= {k: (row.get("imitation") or {}).get(k) for k in ("keeps", "corrects")}
+    flat |= {k: (row.get("cost") or {}).get(k) for k in ("seconds", "examples", "examples_over_naive")}
+    return flat

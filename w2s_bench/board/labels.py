@@ -1,0 +1,82 @@
+"""Names of rows: entries by name, with the options in which entries of one name differ within a board."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from w2s_bench.board.records import Record
+
+NAIVE = "naive"
+
+
+@dataclass(frozen=True, order=True)
+class Group:
+    """What mitigations are compared within: a task, its supervisors and a student, each by label."""
+
+    task: str
+    supervisors: tuple[str, ...]
+    student: str
+    task_name: str
+    """The task's own name: tasks of one name share random draws, whatever their options."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Which options tell the entries of this board apart, by kind and name."""
+
+    telling: dict[tuple[str, str], tuple[str, ...]]
+
+    def entry(self, kind: str, entry: dict[str, Any]) -> str:
+        """Returns `gce`, or `gce(q=0.4)` where the board holds several."""
+        options = self.telling.get((kind, entry["name"]), ())
+        if entry["name"] == NAIVE:  # with all options off it is the empty stack, which has no entry
+            options = tuple(k for k, v in sorted(entry.items()) if v and k != "name")
+        shown = [f"{k}={_plain(entry.get(k))}" for k in options]
+        return entry["name"] + (f"({', '.join(shown)})" if shown else "")
+
+    def group(self, record: Record) -> Group:
+        """Returns where this record belongs."""
+        cell = record.cell
+        supervisors = tuple(self.entry("supervisor", s) for s in cell["supervisors"])
+        task, student = self.entry("task", cell["task"]), self.entry("student", cell["student"])
+        return Group(task, supervisors, student, cell["task"]["name"])
+
+    def stack(self, record: Record) -> str:
+        """Returns the stack's name; the last named is outermost."""
+        return "+".join(self.entry("mitigation", m) for m in record.mitigations) or NAIVE
+
+
+def labels_of(records: Iterable[Record]) -> Labels:
+    """Returns the labels for a board that holds these records."""
+    seen: dict[tuple[str, str], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    counts: dict[tuple[str, str], int] = defaultdict(int)
+    unique: dict[str, tuple[str, dict[str, Any]]] = {}
+    for record in records:
+        cell = record.cell
+        for kind, entries in (
+            ("task", [cell["task"]]),
+            ("supervisor", cell["supervisors"]),
+            ("student", [cell["student"]]),
+            ("mitigation", record.mitigations),
+        ):
+            for entry in entries:
+                unique.setdefault(f"{kind} {json.dumps(entry, sort_keys=True)}", (kind, entry))
+    for kind, entry in unique.values():
+        counts[kind, entry["name"]] += 1
+        for key, value in entry.items():
+            if key != "name":
+                seen[kind, entry["name"]][key].add(json.dumps(value, sort_keys=True))
+    telling = {}
+    for which, options in seen.items():
+        present = {k: sum(k in e for kd, e in unique.values() if (kd, e["name"]) == which) for k in options}
+        differing = [k for k, v in options.items() if len(v) > 1 or present[k] < counts[which]]
+        telling[which] = tuple(sorted(differing))
+    return Labels(telling)
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)

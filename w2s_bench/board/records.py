@@ -1,0 +1,202 @@
+"""Records as this room reads them: whatever is broken or does not belong is named in one line, the rest is used."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from w2s_bench.board.files import StoreFiles
+
+SCHEMA = 1
+STATUSES = ("ok", "failed", "timeout", "skipped")
+JOINT = tuple(f"{k:03b}" for k in range(8))
+
+
+@dataclass(frozen=True)
+class Record:
+    """One cell's result; `raw` is the whole JSON object, already checked for what the board needs."""
+
+    raw: dict[str, Any]
+    files: StoreFiles
+
+    @property
+    def digest(self) -> str:
+        return self.raw["digest"]
+
+    @property
+    def protocol(self) -> str:
+        return self.raw["protocol"]
+
+    @property
+    def cell(self) -> dict[str, Any]:
+        return self.raw["cell"]
+
+    @property
+    def seed(self) -> int:
+        return self.raw["cell"]["seed"]
+
+    @property
+    def ok(self) -> bool:
+        return self.raw["status"] == "ok"
+
+    @property
+    def test(self) -> dict[str, Any]:
+        return self.raw["test"]
+
+    @property
+    def finished(self) -> str:
+        return str((self.raw.get("provenance") or {}).get("finished") or "")
+
+    @property
+    def mitigations(self) -> list[dict[str, Any]]:
+        """The stack's entries; `naive` alone, with all its options off, is the empty stack."""
+        stack = self.raw["cell"]["mitigations"]
+        alone = len(stack) == 1 and stack[0]["name"] == "naive"
+        return [] if alone and not any(v for k, v in stack[0].items() if k != "name") else stack
+
+
+@dataclass
+class Reading:
+    """What came out of the stores."""
+
+    records: list[Record] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """One line for each file that was left out, and why."""
+    planned: dict[str, set[str]] = field(default_factory=dict)
+    """Digests of the cells of each suite whose plan is in a store."""
+
+
+def read_stores(paths: Iterable[Path], suite: str | None = None) -> Reading:
+    """Returns all usable records of these stores (of one suite, where named), sorted by digest, one for each cell."""
+    reading = Reading()
+    found: list[Record] = []
+    for path in paths:
+        files = StoreFiles(Path(path))
+        for name in files.names("suites", ".json"):
+            _read_plan(files, name, reading)
+        for name in files.names("records", ".json"):
+            found += _read_record(files, name, reading.notes)
+    if suite is not None:
+        planned = reading.planned.get(suite, set())
+        found = [r for r in found if r.raw.get("suite") == suite or r.digest in planned]
+        reading.planned = {k: v for k, v in reading.planned.items() if k == suite}
+    found = _one_for_each(found, reading.notes)
+    reading.records = sorted(_one_protocol(found, reading.notes), key=lambda r: r.digest)
+    return reading
+
+
+def _read_plan(files: StoreFiles, name: str, reading: Reading) -> None:
+    try:
+        cells = json.loads(files.read(name))["cells"]
+        reading.planned.setdefault(name[len("suites/") : -len(".json")], set()).update(str(c) for c in cells)
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        reading.notes.append(f"{name}: not a suite's plan ({_short(error)}); missing cells are not counted")
+
+
+def _read_record(files: StoreFiles, name: str, notes: list[str]) -> list[Record]:
+    try:
+        raw = json.loads(files.read(name))
+    except (OSError, ValueError) as error:
+        notes.append(f"{name}: not readable as JSON ({_short(error)}); left out, rerun the cell")
+        return []
+    problem = _problem(raw, name)
+    if problem:
+        notes.append(f"{name}: {problem}; left out")
+        return []
+    return [Record(raw, files)]
+
+
+def _problem(raw: Any, name: str) -> str | None:
+    """Returns what keeps this object from being a record, in words."""
+    if not isinstance(raw, dict):
+        return f"holds a {type(raw).__name__}, expected a record's JSON object"
+    if raw.get("schema") != SCHEMA:
+        return f"schema {_short(raw.get('schema'))}, this version reads schema {SCHEMA}"
+    try:
+        if name != f"records/{raw['digest']}.json":
+            return f"its digest is {_short(raw['digest'])}, which is not the file's name"
+        cell = raw["cell"]
+        entries = [cell["task"], cell["student"], *cell["supervisors"], *cell["mitigations"]]
+        if not cell["supervisors"] or not all(isinstance(e["name"], str) for e in entries):
+            return "the cell names no supervisor, or an entry has no name"
+        if not isinstance(cell["seed"], int) or not isinstance(raw["protocol"], str):
+            return "seed is not a whole number, or protocol is not a digest"
+        if raw["status"] not in STATUSES:
+            return f"status {_short(raw['status'])}, expected one of {', '.join(STATUSES)}"
+        return _problem_of_test(raw["test"]) if raw["status"] == "ok" else None
+    except (KeyError, TypeError, AttributeError) as error:
+        return f"not a whole record ({type(error).__name__}: {_short(error)})"
+
+
+def _problem_of_test(test: dict[str, Any]) -> str | None:
+    joint = test.get("joint")
+    if joint is None:
+        values = [test[who]["accuracy"] for who in ("floor", "student", "ceiling")]
+        good = all(isinstance(v, int | float) and 0 <= v <= 1 for v in values)
+        return None if good else "neither joint counts nor three accuracies between 0 and 1"
+    counts = [joint.get(k, 0) for k in JOINT]
+    if set(joint) - set(JOINT) or not all(isinstance(c, int) and c >= 0 for c in counts):
+        return "joint counts are not eight whole numbers"
+    if sum(counts) != test["n"] or test["n"] < 1:
+        return f"joint counts sum to {sum(counts)}, the test split holds {_short(test['n'])}"
+    return None
+
+
+def _one_for_each(records: list[Record], notes: list[str]) -> list[Record]:
+    """Returns one record for each cell: of two that describe one cell, the newest."""
+    kept: dict[str, Record] = {}
+    for record in sorted(records, key=lambda r: (r.finished, r.digest)):
+        key = json.dumps([record.cell, record.protocol], sort_keys=True)
+        other = kept.get(key)
+        if other is not None and other.raw != record.raw:
+            notes.append(
+                f"records/{other.digest}.json: the cell of records/{record.digest}.json, "
+                f"finished {other.finished or 'at an unknown time'}; the newest is kept"
+            )
+        elif other is not None:
+            notes.append(f"records/{record.digest}.json: twice in the stores, alike; counted once")
+        kept[key] = record
+    return list(kept.values())
+
+
+def _one_protocol(records: list[Record], notes: list[str]) -> list[Record]:
+    """Returns the records of the protocol that most follow; names what differs in the others."""
+    counts = Counter(r.protocol for r in records)
+    if len(counts) < 2:
+        return records
+    newest = {p: max(r.finished for r in records if r.protocol == p) for p in counts}
+    kept = max(counts, key=lambda p: (counts[p], newest[p], p))
+    example = next(r for r in records if r.protocol == kept)
+    for protocol in sorted(set(counts) - {kept}):
+        other = next(r for r in records if r.protocol == protocol)
+        notes.append(
+            f"{counts[protocol]} records follow another protocol, {_short(protocol)[:12]}, and are refused: "
+            f"{_difference(example, other)}; a board holds one protocol "
+            f"(here {_short(kept)[:12]}, {counts[kept]} records)"
+        )
+    return [r for r in records if r.protocol == kept]
+
+
+def _difference(one: Record, other: Record) -> str:
+    a, b = (_flat(r.raw.get("protocol_settings") or {}) for r in (one, other))
+    parts = [f"{k} is {_short(b.get(k))} instead of {_short(a.get(k))}" for k in sorted(a | b) if a.get(k) != b.get(k)]
+    return (
+        ", ".join(parts[:4]) + (f" and {len(parts) - 4} more" if len(parts) > 4 else "") or "its settings are unknown"
+    )
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _short(value: Any) -> str:
+    """Returns a value for a one-line message: no line breaks, no control codes, not long."""
+    text = "".join(c if c.isprintable() else "?" for c in str(value))
+    return text if len(text) <= 80 else text[:77] + "..."
