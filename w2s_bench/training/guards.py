@@ -56,22 +56,22 @@ def _labels(name: str, hook: str, given: dict[str, Any], value: Any) -> Any:
 
 
 def _weights(name: str, hook: str, given: dict[str, Any], value: Any) -> Tensor:
-    size = len(given["pool"]) if "pool" in given else len(given["labels"])
-    good = isinstance(value, Tensor) and value.shape == (size,)
+    like = next((given[k] for k in ("labels", "pool") if k in given), None)
+    good = isinstance(value, Tensor) and value.ndim == 1 and (like is None or len(value) == len(like))
     if not good or not bool(value.isfinite().all()) or bool((value < 0).any()):
+        size = "one finite weight >= 0 an example" if like is None else f"{len(like)} finite weights >= 0"
         came = f"shape {list(value.shape)}" if isinstance(value, Tensor) and not good else f"{value!r:.80}"
-        raise MitigationFailed(f"mitigation {name}: {hook} must return {size} finite weights >= 0; it returned {came}")
+        raise MitigationFailed(f"mitigation {name}: {hook} must return {size}; it returned {came}")
     return value.float()
 
 
 def _losses(name: str, hook: str, given: dict[str, Any], value: Any) -> Tensor:
-    like = next((given[k] for k in ("logits", "targets") if k in given), None)
-    size = len(like) if like is not None else len(given["batch"].labels)
-    if not isinstance(value, Tensor) or value.shape != (size,):
+    like = next((given[k] for k in ("logits", "targets") if k in given), getattr(given.get("batch"), "labels", None))
+    good = isinstance(value, Tensor) and value.ndim == 1 and (like is None or len(value) == len(like))
+    if not good:
+        size = "one loss an example" if like is None else f"{len(like)} losses, one an example"
         came = f"shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-        raise MitigationFailed(
-            f"mitigation {name}: {hook} must return {size} losses, one an example; it returned {came}"
-        )
+        raise MitigationFailed(f"mitigation {name}: {hook} must return {size}; it returned {came}")
     if not bool(value.detach().isfinite().all()):
         raise MitigationFailed(f"mitigation {name}: {hook} returned losses that are not finite")
     return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -200,10 +201,7 @@ class Stack:
                     raise blame(name, hook, error) from error
                 return checked(arguments, result)
 
-        guarded.__signature__ = inspect.signature(method)  # type: ignore[attr-defined]
-        guarded.__qualname__ = guarded.__name__ = hook
-        setattr(guarded, MARK, getattr(method, MARK))
-        return guarded
+        return functools.update_wrapper(guarded, method)  # pluggy reads the names of the arguments through it
 
 
 class _Guarded(SimpleNamespace):
