@@ -1,7 +1,7 @@
 """The registry: every task, supervisor, student, mitigation, metric and suite that plugins brought, and their checks.
 
-    registry = load(["my_method.py"])
-    registry.get("mitigation", "aux_confidence").build({"alpha_max": 0.5})
+registry = load(["my_method.py"])
+registry.get("mitigation", "aux_confidence").build({"alpha_max": 0.5})
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Registry:
         for b in self.broken:
             if name == b.name.rpartition(".")[2] or name in b.entries:
                 origin = f" of {b.distribution}" if b.distribution != b.name else ""
-                    return f"{kind} '{name}' is not available: plugin {b.name}{origin} is broken: {b.reason}"
+                return f"{kind} '{name}' is not available: plugin {b.name}{origin} is broken: {b.reason}"
         close = nearest(name, known)
         return f"no {kind} '{name}'{close or ';'} `w2s list {PLURALS.get(kind, f'{kind}s')}` shows all"
 
