@@ -1,0 +1,266 @@
+"""Columns out of files and Hugging Face datasets, with errors that name the file and the place in it."""
+
+from __future__ import annotations
+
+import difflib
+import gzip
+import hashlib
+import json
+import re
+import zlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from w2s_bench.errors import UsageError, W2SError
+
+if TYPE_CHECKING:
+    import datasets
+    import pyarrow as pa
+
+FORMATS = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".json": "json",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
+}
+"""What a suffix means, with or without `.gz` behind it."""
+
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Some columns of a table, as Python values."""
+
+    names: list[str]
+    """Of all columns, read or not."""
+    values: dict[str, list[Any]]
+    """The columns that were asked for and are there."""
+    places: Sequence[int]
+    """The number of each row as an error names it: the line of a JSONL file, else the row, from 1."""
+    place: str = "row"
+    class_names: dict[str, list[str]] = field(default_factory=dict)
+    """Columns of numbered classes that say what the numbers mean."""
+    split: list[str] | None = None
+    """Each row's split, where the source itself has several."""
+
+
+def read_columns(source: str, wanted: Collection[str], config: str | None, revision: str | None) -> Columns:
+    """Returns the wanted columns of a file, a dataset folder or a Hugging Face dataset.
+
+    UsageError where there is no such thing, W2SError where it cannot be read.
+    """
+    path = Path(source).expanduser()
+    try:
+        if path.is_file():
+            return _read_file(path, wanted)
+        if path.is_dir():
+            return _read_dataset(str(path), wanted, config, None)
+    except (OSError, ValueError, EOFError, zlib.error) as error:
+        raise W2SError(f"{source}: cannot be read: {_one_line(error)}") from error
+    return _read_hub(_hub_name(source), wanted, config, revision)
+
+
+def fingerprint(source: str, config: str | None, revision: str | None) -> str:
+    """Returns sha256 of a file's or folder's content, or a Hugging Face dataset's `name[config]@commit`."""
+    path = Path(source).expanduser()
+    if path.is_file():
+        return "sha256:" + _sha256([path])
+    if path.is_dir():
+        return "sha256:" + _sha256(sorted(p for p in path.rglob("*") if p.is_file()))
+    name = _hub_name(source)
+    return f"{name}{f'[{config}]' if config else ''}@{_commit(name, revision)}"
+
+
+def nearest(name: str, names: Collection[str]) -> str:
+    """Returns `; nearest: 'text'`, or nothing where no name is near."""
+    found = difflib.get_close_matches(name, list(names), 1, 0.5)
+    return f"; nearest: {found[0]!r}" if found else ""
+
+
+def _sha256(files: list[Path]) -> str:
+    summed = hashlib.sha256()
+    for file in files:
+        with open(file, "rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256")
+        if len(files) == 1:
+            return digest.hexdigest()
+        summed.update(f"{file.name}:{digest.hexdigest()}\n".encode())
+    return summed.hexdigest()
+
+
+# --- files
+
+
+def _read_file(path: Path, wanted: Collection[str]) -> Columns:
+    zipped = path.suffix == ".gz"
+    suffix = Path(path.stem).suffix if zipped else path.suffix
+    kind = FORMATS.get(suffix.lower())
+    if kind is None:
+        raise UsageError(f"{path}: unknown format {suffix or '(no suffix)'}; known: {', '.join(FORMATS)}, also .gz")
+    if path.stat().st_size == 0:
+        raise W2SError(f"{path}: the file is empty")
+    if kind == "json":
+        return _read_json(path, wanted, zipped)
+    table = _read_delimited(path, zipped, kind) if kind in ("csv", "tsv") else _read_arrow(path, zipped, kind)
+    return _from_arrow(table, wanted)
+
+
+def _from_arrow(table: pa.Table, wanted: Collection[str]) -> Columns:
+    values = {name: table[name].to_pylist() for name in table.column_names if name in wanted}
+    return Columns(table.column_names, values, range(1, table.num_rows + 1))
+
+
+def _read_delimited(path: Path, zipped: bool, kind: str) -> pa.Table:
+    """Returns a CSV or TSV file. Quotes are read in CSV; in TSV they are letters, as in GLUE's files.
+
+    Only whole numbers and booleans get a type: a text such as `5` or `1.0` stays what was written.
+    """
+    import pyarrow as pa
+    import pyarrow.csv
+
+    parse = pa.csv.ParseOptions(newlines_in_values=True)
+    if kind == "tsv":
+        parse = pa.csv.ParseOptions(delimiter="\t", quote_char=False)
+    with pa.input_stream(str(path), compression="gzip" if zipped else None) as stream:
+        header = pa.csv.open_csv(stream, parse_options=parse).schema.names
+    strings = pa.csv.ConvertOptions(column_types=dict.fromkeys(header, pa.string()))
+    with pa.input_stream(str(path), compression="gzip" if zipped else None) as stream:
+        # One thread: only then do errors say in which row.
+        options = pa.csv.ReadOptions(use_threads=False, block_size=1 << 24)
+        return pa.csv.read_csv(stream, options, parse, strings)
+
+
+def _read_arrow(path: Path, zipped: bool, kind: str) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.ipc
+    import pyarrow.parquet
+
+    source = pa.BufferReader(gzip.decompress(path.read_bytes())) if zipped else pa.memory_map(str(path))
+    with source:
+        if kind == "parquet":
+            return pa.parquet.read_table(source)
+        try:
+            return pa.ipc.open_file(source).read_all()
+        except pa.ArrowInvalid:  # the streaming form, in which `datasets` keeps its files
+            source.seek(0)
+            return pa.ipc.open_stream(source).read_all()
+
+
+def _read_json(path: Path, wanted: Collection[str], zipped: bool) -> Columns:
+    """Returns JSON objects, one per line, or one list of them. Python's parser: it says in which line it stopped."""
+    rows: list[dict[str, Any]] = []
+    places: list[int] = []
+    with gzip.open(path, "rt", encoding="utf-8-sig") if zipped else open(path, encoding="utf-8-sig") as file:
+        start = file.read(1)
+        if start == "[":
+            try:
+                rows = json.loads(start + file.read())
+            except json.JSONDecodeError as error:
+                raise W2SError(f"{path}, line {error.lineno}: broken JSON ({error.msg})") from error
+            places = list(range(1, len(rows) + 1))
+        else:
+            for number, line in enumerate(file, 1):
+                line = start + line if number == 1 else line
+                if line.strip():
+                    try:
+                        rows.append(json.loads(line))
+                    except json.JSONDecodeError as error:
+                        raise W2SError(
+                            f"{path}, line {number}: broken JSON ({error.msg} at column {error.colno}); "
+                            "expected one JSON object per line"
+                        ) from error
+                    places.append(number)
+    names: dict[str, None] = {}
+    for number, row in zip(places, rows, strict=True):
+        if not isinstance(row, dict):
+            raise W2SError(f"{path}, line {number}: expected a JSON object, found {type(row).__name__}")
+        names.update(dict.fromkeys(row))
+    values = {name: [row.get(name) for row in rows] for name in names if name in wanted}
+    return Columns(list(names), values, places, "row" if start == "[" else "line")
+
+
+# --- datasets
+
+
+def _hub_name(source: str) -> str:
+    """Returns the name of a Hugging Face dataset; UsageError where it can only have been a file's."""
+    path = Path(source).expanduser()
+    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+    if HUB_NAME.fullmatch(source) and suffix.lower() not in FORMATS:
+        return source
+    siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    where = "" if path.parent.is_dir() else f"; there is no folder {path.parent} either"
+    raise UsageError(f"task.path={source}: no such file{nearest(path.name, siblings)}{where}")
+
+
+def _read_hub(name: str, wanted: Collection[str], config: str | None, revision: str | None) -> Columns:
+    commit = _commit(name, revision)
+    try:
+        return _read_dataset(name, wanted, config, commit)
+    except (OSError, ValueError, RuntimeError) as error:  # what `datasets` raises: no files, no such config, scripts
+        raise W2SError(
+            f"Hugging Face dataset {name!r} at {commit[:12]} cannot be loaded: {_one_line(error)}; "
+            "is task.config right? Another way: download a Parquet file of it and give its path"
+        ) from error
+
+
+def _read_dataset(name: str, wanted: Collection[str], config: str | None, commit: str | None) -> Columns:
+    """Returns all splits of a dataset, one after another."""
+    import datasets
+
+    if commit is None and any((Path(name) / f).is_file() for f in ("dataset_dict.json", "state.json")):
+        loaded = datasets.load_from_disk(name)
+    else:
+        loaded = datasets.load_dataset(name, config, revision=commit)
+    parts: dict[str, datasets.Dataset] = dict(loaded) if isinstance(loaded, dict) else {"train": loaded}
+    split = [part for part, rows in parts.items() for _ in range(len(rows))]
+    whole = datasets.concatenate_datasets(list(parts.values()))
+    features = whole.features
+    here = [c for c in features if c in wanted]
+    table = whole.select_columns(here).with_format("arrow")[:] if here else None
+    return Columns(
+        list(features),
+        {c: table[c].to_pylist() for c in here} if table is not None else {},
+        range(1, len(whole) + 1),
+        class_names={c: features[c].names for c in here if isinstance(features[c], datasets.ClassLabel)},
+        split=split if len(parts) > 1 else None,
+    )
+
+
+def _commit(name: str, revision: str | None) -> str:
+    """Returns the commit that a revision (default `main`) of a dataset names now, or named when it was cached."""
+    if revision and COMMIT.fullmatch(revision):
+        return revision
+    from huggingface_hub import HfApi, constants
+
+    try:
+        if not constants.HF_HUB_OFFLINE:
+            sha = HfApi().dataset_info(name, revision=revision, timeout=30).sha
+            if sha:
+                return sha
+        why = "HF_HUB_OFFLINE is set"
+    except OSError as error:  # every error of the hub's client is one: no such name, no access, no network
+        why = _one_line(error)
+    ref = Path(constants.HF_HUB_CACHE) / f"datasets--{name.replace('/', '--')}" / "refs" / (revision or "main")
+    if ref.is_file():
+        return ref.read_text().strip()
+    raise UsageError(
+        f"task.path={name}: no such file here, and as a Hugging Face dataset it cannot be found"
+        f"{f' at revision {revision!r}' if revision else ''} ({why}); "
+        "give a file, a name that the hub and your token know, or download it first where there is a network"
+    )
+
+
+def _one_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:300].rstrip(".")
