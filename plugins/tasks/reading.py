@@ -121,16 +121,18 @@ def _from_arrow(table: pa.Table, wanted: Collection[str]) -> Columns:
 
 
 def _read_delimited(path: Path, zipped: bool, kind: str) -> pa.Table:
-    """Returns a CSV or TSV file. Quotes are read in CSV; in TSV they are letters, as in GLUE's files.
+    """Returns a CSV or TSV file, all strings: a text such as `5` or `1.0` stays what was written.
 
-    Only whole numbers and booleans get a type: a text such as `5` or `1.0` stays what was written.
+    In TSV quotes are letters, as in GLUE's files, unless the column names stand in quotes, as R writes them.
     """
     import pyarrow as pa
     import pyarrow.csv
 
     parse = pa.csv.ParseOptions(newlines_in_values=True)
     if kind == "tsv":
-        parse = pa.csv.ParseOptions(delimiter="\t", quote_char=False)
+        with gzip.open(path) if zipped else open(path, "rb") as file:
+            quoted = file.readline().lstrip(b"\xef\xbb\xbf").startswith(b'"')
+        parse = pa.csv.ParseOptions(delimiter="\t", quote_char='"' if quoted else False, newlines_in_values=quoted)
     with pa.input_stream(str(path), compression="gzip" if zipped else None) as stream:
         header = pa.csv.open_csv(stream, parse_options=parse).schema.names
     strings = pa.csv.ConvertOptions(column_types=dict.fromkeys(header, pa.string()))

@@ -22,42 +22,6 @@ MOST_CLASSES = 50
 
 
 @dataclass(frozen=True)
-class Options:
-    """Where the data lies and what its columns mean."""
-
-    path: str = ""
-    """File (.csv .tsv .jsonl .json .parquet .arrow, also .gz), dataset folder, or Hugging Face dataset name."""
-    text: str = "text"
-    """Column with the text; preference: with the prompt, empty for none."""
-    label: str = "label"
-    """Column with the class: whole numbers, booleans or words. With `other`: 1 where the second candidate is better."""
-    other: str = ""
-    """Column with the second candidate: makes it a preference task in which `text` is the first."""
-    chosen: str = ""
-    """Column with the better answer, and `rejected` with the worse: makes it a preference task without `label`."""
-    rejected: str = ""
-    """Column with the worse answer."""
-    group: str = ""
-    """Column whose equal values stay in one split. Empty: equal texts do, and training rows seen in test go."""
-    difficulty: str = ""
-    """Column of numbers, higher is harder, known without the label."""
-    split: str = ""
-    """Column that says train or test. Empty: a dataset's own splits where it has both, else drawn by seed."""
-    train: str = "train"
-    """Value of `split` for rows that supervision, transfer and validation are drawn from."""
-    test: str = "test"
-    """Value of `split` for test rows. Rows with any other value are left out."""
-    id: str = ""
-    """Column of unique ids. Empty: `id` where there is one, else the row's number; `row`: the row's number."""
-    balance: bool = True
-    """Equal numbers of every class in every split, by leaving examples out."""
-    config: str | None = None
-    """Configuration of a Hugging Face dataset."""
-    revision: str | None = None
-    """Commit, branch or tag of a Hugging Face dataset."""
-
-
-@dataclass(frozen=True)
 class _Rows:
     """The usable rows, checked."""
 
@@ -75,7 +39,40 @@ class _Rows:
 class Table:
     """A table with a text and a class, or with two candidates and the better one."""
 
-    Options = Options
+    @dataclass(frozen=True)
+    class Options:
+        """Where the data lies and what its columns mean."""
+
+        path: str = ""
+        """File (.csv .tsv .jsonl .json .parquet .arrow, also .gz), dataset folder, or Hugging Face dataset name."""
+        text: str = "text"
+        """Column with the text; preference: with the prompt, empty for none."""
+        label: str = "label"
+        """Column with the class: whole numbers, booleans or words. With `other`: 1 where the second is better."""
+        other: str = ""
+        """Column with the second candidate: makes it a preference task in which `text` is the first."""
+        chosen: str = ""
+        """Column with the better answer, and `rejected` with the worse: makes it a preference task without `label`."""
+        rejected: str = ""
+        """Column with the worse answer."""
+        group: str = ""
+        """Column whose equal values stay in one split. Empty: equal texts do, and training rows seen in test go."""
+        difficulty: str = ""
+        """Column of numbers, higher is harder, known without the label."""
+        split: str = ""
+        """Column that says train or test. Empty: a dataset's own splits where it has both, else drawn by seed."""
+        train: str = "train"
+        """Value of `split` for rows that supervision, transfer and validation are drawn from."""
+        test: str = "test"
+        """Value of `split` for test rows. Rows with any other value are left out."""
+        id: str = ""
+        """Column of unique ids. Empty: `id` where there is one, else the row's number; `row`: the row's number."""
+        balance: bool = True
+        """Equal numbers of every class in every split, by leaving examples out."""
+        config: str | None = None
+        """Configuration of a Hugging Face dataset."""
+        revision: str | None = None
+        """Commit, branch or tag of a Hugging Face dataset."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -133,23 +130,22 @@ class Table:
         o = self.options
         if bool(o.chosen) != bool(o.rejected) or (o.chosen and o.other):
             raise UsageError("task.chosen and task.rejected go together, and not with task.other")
+        if not o.text and not o.chosen:
+            raise UsageError("task.text is empty: it names the column with the text")
         named = {
             getattr(o, k) for k in ("text", "label", "other", "chosen", "rejected", "group", "difficulty", "split")
         }
         columns = read_columns(self._source(), {*named, o.id or "id"} - {""}, o.config, o.revision)
+        if not columns.places:
+            raise W2SError(f"{o.path}: the table has no rows")
         in_test, keep = self._fixed_split(columns)
-        column = _Reader(self._source(), columns, keep)
-        if not keep:
-            raise W2SError(
-                f"{o.path}: the table is empty" + (f" where {o.split or 'split'} is used" if in_test else "")
-            )
-
+        column = _Reader(o.path, columns, keep)
         prompt = column.texts("text", o.text, may_be_empty=bool(o.chosen)) if o.text else [""] * len(keep)
+        other: list[str] | None = None
         if o.chosen:
             better, worse = column.texts("chosen", o.chosen), column.texts("rejected", o.rejected)
-            text, other = (
-                [_join(p, answer) for p, answer in zip(prompt, side, strict=True)] for side in (better, worse)
-            )
+            text = [_join(p, answer) for p, answer in zip(prompt, better, strict=True)]
+            other = [_join(p, answer) for p, answer in zip(prompt, worse, strict=True)]
             truth, class_names = None, ["first", "second"]
         else:
             text, other = prompt, column.texts("other", o.other) if o.other else None
