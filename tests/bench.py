@@ -22,7 +22,7 @@ toy = sys.modules.setdefault("toy", importlib.util.module_from_spec(spec))
 spec.loader.exec_module(toy)
 
 TASK = TaskInfo("toy", "classification", 2, ["below", "above"])
-SIZES = Sizes(n_supervision=400, n_transfer=480, n_validation=50, n_test=1000)
+SIZES = Sizes(n_supervision=400, n_transfer=480, n_validation=200, n_test=1000)
 RECIPE = Recipe(body_lr=1e-2, head_lr=1e-2, epochs=2)
 
 

@@ -10,9 +10,9 @@ class MetaWeightNet:
 
     Source: Shu et al. 2019, arXiv 1902.07379, algorithm 1. Formula: weight = V(loss); a virtual step of the student
     under these weights; V descends on the loss of the stepped student on the meta set; then the real step with the
-    new weights. The meta set holds the examples on which all supervisors agree: no ground truth. Defaults: a hidden
-    layer of 100 and Adam at 1e-3, as there; the virtual step uses the student's own learning rates. Needs several
-    supervisors. Cost: about 4.
+    new weights. The meta set holds the validation examples on which all supervisors agree: no ground truth.
+    Defaults: a hidden layer of 100, Adam at 1e-3 and meta batches of 100, as there; the virtual step uses the
+    student's own learning rates. Needs several supervisors. Cost: about 4.
     """
 
     source = "Shu et al. 2019, arXiv 1902.07379"
@@ -25,7 +25,7 @@ class MetaWeightNet:
         """Width of the weighting network."""
         lr: float = 1e-3
         """Its learning rate."""
-        meta_batch: int = 32
+        meta_batch: int = 100
         """Examples of the meta set in one step."""
 
     def __init__(self, options):
@@ -37,7 +37,7 @@ class MetaWeightNet:
         import torch
 
         student = problem.new_student()
-        trusted, answers = consensus(problem.pool.votes)
+        trusted, answers = consensus(problem.pool.validation_votes)
         rng = problem.pool.rng
         weigh = network(self.options.hidden, rng).to(student.home)
         optimizer = torch.optim.Adam(weigh.parameters(), lr=self.options.lr)
@@ -49,7 +49,7 @@ class MetaWeightNet:
             rates = student.rates()
             stepped = {n: w - rates[n] * s for (n, w), s in zip(weights.items(), slopes, strict=True)}
             drawn = trusted[torch.randint(len(trusted), (self.options.meta_batch,), generator=rng)]
-            logits = student.logits(problem.pool.inputs, drawn, params=stepped)
+            logits = student.logits(problem.pool.validation, drawn, params=stepped)
             meta_loss = torch.nn.functional.cross_entropy(logits, answers[drawn].to(student.home))
             optimizer.zero_grad()
             meta_loss.backward(inputs=list(weigh.parameters()))
