@@ -1,0 +1,96 @@
+"""Supervisors out of the ladder: small rungs, finetuned on the supervision split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from w2s_bench import hookimpl
+from w2s_bench.plugins.ladder import rungs
+from w2s_bench.protocols import Inputs, Lesson, Recipe
+
+SIZES, CHECKPOINTS = ("xxs", "xs", "s", "sm"), (0, 1, 2)
+"""The shipped supervisors; finetunes of one checkpoint make the same errors, those of several do not."""
+
+
+@hookimpl
+def register_supervisors(register) -> None:
+    register("ladder", LadderSupervisor)
+    for size in SIZES:
+        for checkpoint in CHECKPOINTS:
+            register(f"ladder_{size}_{checkpoint}", LadderSupervisor, size=size, checkpoint=checkpoint)
+
+
+class LadderSupervisor:
+    """A small rung of the ladder, finetuned on the supervision split; it labels, rewards and corrects."""
+
+    @dataclass
+    class Options:
+        size: str = "xs"
+        """Rung: `xxs`, `xs`, `s`, `sm`, `m` or `l`."""
+        checkpoint: int = 0
+        """Pretraining seed."""
+        saliency: float = 0.3
+        """Share of told values whose class the pretraining text names."""
+        path: str | None = None
+        """Folder of a rung of your own (`w2s pretrain`) in place of a shipped one."""
+        body_lr: float | None = None
+        """Peak learning rate of the pretrained weights; the rung's own where none is given (xs: 2e-4)."""
+        head_lr: float = 1e-2
+        """Peak learning rate of the new head."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    @property
+    def folder(self) -> Path:
+        """Where the rung lies."""
+        o = self.options
+        return rungs.rung_folder(o.size, o.checkpoint, o.saliency, o.path)
+
+    def fingerprint(self) -> str:
+        """Returns a digest of the pretrained weights."""
+        return rungs.digest(self.folder)
+
+    def fit(self, inputs: Inputs, truth: np.ndarray, lesson: Lesson) -> None:
+        """Finetunes the rung on the supervision split."""
+        import torch
+
+        from w2s_bench.training.finetune import finetune
+
+        labels = torch.nn.functional.one_hot(torch.from_numpy(np.asarray(truth)), lesson.task.n_classes).float()
+        backbone = rungs.load_backbone(self.folder)
+        self.fitted = finetune(backbone, lesson.task, inputs, labels, self._recipe(lesson), lesson.seed)
+
+    def label(self, inputs: Inputs) -> np.ndarray:
+        """Returns class probabilities [N, C]."""
+        return self.fitted.predict(inputs).numpy()
+
+    def reward(self, inputs: Inputs, answers: np.ndarray) -> np.ndarray:
+        """Returns [N] the probability of each answer, a class number."""
+        return self.label(inputs)[np.arange(len(inputs)), np.asarray(answers)]
+
+    def correct(self, inputs: Inputs, answers: np.ndarray) -> np.ndarray:
+        """Returns [N] class numbers: the answer again to accept it, another where the rung is sure of that."""
+        from w2s_bench.training.critic import correct_by_label
+
+        return correct_by_label(self.label(inputs), answers)
+
+    def save(self, folder: Path) -> None:
+        """Writes the finetuned rung."""
+        self.fitted.save(folder)
+
+    def restore(self, folder: Path, lesson: Lesson) -> None:
+        """Reads what `save` wrote."""
+        from w2s_bench.training.finetune import restore
+
+        self.fitted = restore(rungs.load_backbone(self.folder), lesson.task, folder, self._recipe(lesson))
+
+    def _recipe(self, lesson: Lesson) -> Recipe:
+        body_lr = self.options.body_lr
+        if body_lr is None:
+            own = rungs.SIZES.get(self.options.size)
+            body_lr = own.body_lr if own and self.options.path is None else lesson.recipe.body_lr
+        return replace(lesson.recipe, body_lr=body_lr, head_lr=self.options.head_lr)
