@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from w2s_bench import exchange, plugins
+from w2s_bench import exchange
 from w2s_bench.cells import Entry
 from w2s_bench.errors import W2SError
 from w2s_bench.jobs import Job
 from w2s_bench.protocols import Inputs, Lesson, Recipe, Tuning
+from w2s_bench.registry import Registry, load
 from w2s_bench.seeds import derive
 from w2s_bench.training.finetune import SURROUNDINGS, finetune
 from w2s_bench.training.life import Bench, raise_student
@@ -43,7 +44,7 @@ def work(folder: Path) -> None:
     """Does the job in a folder."""
     job = Job.read(folder)
     _prepare_torch(job)
-    registry = plugins.load(job.plugins)
+    registry = load(job.plugins)
     (folder / "out").mkdir(exist_ok=True)
     bench = Bench(job.task, job.seed, Meter(), {}, job.cache, job.hardware, job.trainer)
     SURROUNDINGS.set(bench)
@@ -58,7 +59,7 @@ def work(folder: Path) -> None:
     exchange.write_json(folder / "out" / "identity.json", bench.identities)
 
 
-def supervise(job: Job, registry: Any, inputs: dict[str, Inputs], folder: Path) -> None:
+def supervise(job: Job, registry: Registry, inputs: dict[str, Inputs], folder: Path) -> None:
     """Fits a supervisor on the supervision split and writes what it says about the others."""
     name = job.entry.name
     supervisor = registry.get("supervisor", name).build(job.entry.options)
@@ -73,7 +74,7 @@ def supervise(job: Job, registry: Any, inputs: dict[str, Inputs], folder: Path) 
         _blaming(name, "save", supervisor.save, folder / "out" / "supervisor")
 
 
-def ceiling(job: Job, registry: Any, bench: Bench, inputs: dict[str, Inputs], folder: Path) -> None:
+def ceiling(job: Job, registry: Registry, bench: Bench, inputs: dict[str, Inputs], folder: Path) -> None:
     """Finetunes the student on the ground truth of the transfer split: its examples, its recipe, its seed."""
     truth = torch.from_numpy(np.load(folder / "in" / "truth.npy", allow_pickle=False))
     labels = torch.nn.functional.one_hot(truth, job.task.n_classes).float()
@@ -86,7 +87,7 @@ def ceiling(job: Job, registry: Any, bench: Bench, inputs: dict[str, Inputs], fo
     _write_predictions(fitted, inputs, folder)
 
 
-def train(job: Job, registry: Any, bench: Bench, inputs: dict[str, Inputs], folder: Path) -> None:
+def train(job: Job, registry: Registry, bench: Bench, inputs: dict[str, Inputs], folder: Path) -> None:
     """Raises the strong student on the votes, under the stack of mitigations."""
     models: dict[str, tuple[Any, Recipe]] = {}
     for name, entry in {"strong": job.entry, **job.intermediate}.items():
@@ -118,7 +119,7 @@ def _recipe(job: Job, entry: Entry) -> Recipe:
     return replace(job.recipe, **own)
 
 
-def _asked(job: Job, registry: Any, k: int, entry: Entry, meter: Meter, folder: Path) -> Asked:
+def _asked(job: Job, registry: Registry, k: int, entry: Entry, meter: Meter, folder: Path) -> Asked:
     """Returns supervisor k, which is restored when it is asked for the first time."""
 
     def restore() -> Any:
