@@ -1,0 +1,250 @@
+"""Engines run the stages: `local` in processes forked from a server, `inline` in this process, for a debugger."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from w2s_bench import exchange
+from w2s_bench.errors import UsageError, W2SError
+from w2s_bench.referee import server
+
+PRELOAD = ("w2s_bench.referee.prepare", "w2s_bench.registry", "torch", "lightning.pytorch", "w2s_bench.training.worker")
+"""What the fork server imports, so that workers need not."""
+
+HIDDEN = ("W2S_STORE", "W2S_CACHE", "W2S_PLUGINS")
+"""Variables that workers do not get: where records and caches lie, and plugin paths as seen from another folder."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A stage that has left its worker."""
+
+    key: str
+    status: str
+    """ok, failed or timeout."""
+    reason: str = ""
+    details: str = ""
+    """Traceback and the end of the worker's output."""
+    seconds: float = 0.0
+    memory: int = 0
+    """Peak bytes of the process, 0 where unknown."""
+
+
+class Engine(Protocol):
+    """What the sweep needs of an engine."""
+
+    slots: int
+
+    def submit(self, key: str, target: str, folder: Path) -> None:
+        """Starts `target` (`module:function`) on a job folder."""
+
+    def wait(self, seconds: float) -> list[Ended]:
+        """Returns what has ended, waiting at most so long for the first."""
+
+    def close(self) -> None:
+        """Ends everything that still runs."""
+
+
+def make_engine(engine: dict[str, Any], hardware: dict[str, Any], preload: tuple[str, ...]) -> Engine:
+    """Returns the engine that a run's `engine` and `hardware` settings ask for; nothing is started yet."""
+    name = engine.get("name", "local")
+    threads = max(1, int(hardware.get("threads", 1)))
+    if name == "inline":
+        return InlineEngine()
+    if name != "local":
+        raise UsageError(f"engine {name!r} is not one of local, inline")
+    workers = int(engine.get("workers", 0)) or (1 if hardware.get("accelerator") == "gpu" else cores() // threads)
+    return LocalEngine(max(1, workers), float(engine.get("timeout_s", 3600.0)), threads, preload)
+
+
+def cores() -> int:
+    """Returns how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def last_words(folder: Path) -> tuple[str | None, str]:
+    """Returns the message of a worker's error.json, if there is one, and the details for a developer."""
+    message, details = None, ""
+    with contextlib.suppress(OSError, ValueError):
+        error = exchange.read_json(folder / "error.json")
+        message, details = str(error.get("message", "")).strip() or None, str(error.get("traceback", ""))
+    with contextlib.suppress(OSError):
+        details += "\n--- output\n" + (folder / "log.txt").read_bytes()[-20_000:].decode(errors="replace")
+    return message, details
+
+
+@dataclass
+class _Worker:
+    key: str
+    folder: Path
+    started: float
+    deadline: float
+    timed_out: bool = False
+
+
+@dataclass
+class LocalEngine:
+    """Worker processes on this machine, `slots` at a time, each killed with its children after `timeout_s`."""
+
+    slots: int
+    timeout_s: float
+    threads: int
+    preload: tuple[str, ...] = PRELOAD
+    _server: subprocess.Popen[bytes] | None = None
+    _workers: dict[int, _Worker] = field(default_factory=dict)
+    _next: int = 0
+    _pending: bytes = b""
+
+    def submit(self, key: str, target: str, folder: Path) -> None:
+        """Starts `target` on a job folder; the first call starts the server."""
+        if self._server is None:
+            self._start()
+        self._next += 1
+        self._workers[self._next] = _Worker(key, folder, time.monotonic(), float("inf"))
+        self._ask(id=self._next, target=target, folder=str(folder))
+
+    def wait(self, seconds: float) -> list[Ended]:
+        """Returns what has ended, waiting at most so long for the first."""
+        if self._server is None or self._server.stdout is None:
+            return []
+        now = time.monotonic()
+        for number, worker in self._workers.items():
+            if now >= worker.deadline and not worker.timed_out:
+                worker.timed_out = True
+                self._ask(kill=number)
+        nearest = min((w.deadline - now for w in self._workers.values() if not w.timed_out), default=seconds)
+        handle = self._server.stdout.fileno()
+        if not select.select([handle], [], [], max(0.0, min(seconds, nearest)))[0]:
+            return []
+        chunk = os.read(handle, 1 << 16)
+        if not chunk:
+            return self._server_died()
+        *lines, self._pending = (self._pending + chunk).split(b"\n")
+        return [end for line in lines for end in self._hear(json.loads(line))]
+
+    def close(self) -> None:
+        """Ends the server, and with it every worker."""
+        if self._server is None:
+            return
+        assert self._server.stdin is not None and self._server.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._server.stdin.close()  # the server kills its workers and goes
+        try:
+            self._server.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._server.kill()
+            self._server.wait()
+        self._server.stdout.close()
+        self._server, self._workers, self._pending = None, {}, b""
+
+    def _start(self) -> None:
+        environment = {k: v for k, v in os.environ.items() if k not in HIDDEN}
+        threads = str(self.threads)
+        # Set before libraries load. A fixed hash seed makes a plugin that walks a set repeat itself.
+        environment |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONHASHSEED": "0"}
+        environment |= {"OPENBLAS_NUM_THREADS": "1"}  # starts its threads at import, before the fork
+        path = json.dumps([os.path.abspath(p) for p in sys.path])
+        arguments = [sys.executable, "-c", server.BOOT + "server.main()", path, json.dumps(self.preload)]
+        self._server = subprocess.Popen(
+            arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd=os.path.abspath(os.sep)
+        )
+
+    def _ask(self, **request: Any) -> None:
+        assert self._server is not None and self._server.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # its death is heard in `wait`
+            self._server.stdin.write(json.dumps(request).encode() + b"\n")
+            self._server.stdin.flush()
+
+    def _hear(self, answer: dict[str, Any]) -> list[Ended]:
+        if "pid" in answer:  # from here on the clock runs: not while the server still loads
+            worker = self._workers[answer["id"]]
+            worker.started = time.monotonic()
+            worker.deadline = worker.started + self.timeout_s
+        if "status" not in answer:
+            return []
+        worker = self._workers.pop(answer["id"])
+        seconds = time.monotonic() - worker.started
+        message, details = last_words(worker.folder)
+        code = os.waitstatus_to_exitcode(answer["status"])
+        if code == 0 and message is None:
+            return [Ended(worker.key, "ok", "", details, seconds, answer["memory"])]
+        if worker.timed_out and code == -signal.SIGKILL:
+            reason = f"took longer than engine.timeout_s={self.timeout_s:g} and was killed"
+            return [Ended(worker.key, "timeout", reason, details, seconds, answer["memory"])]
+        return [Ended(worker.key, "failed", message or _death(code), details, seconds, answer["memory"])]
+
+    def _server_died(self) -> list[Ended]:
+        """Returns what the server took along; the next submit starts another."""
+        assert self._server is not None and self._server.stdout is not None and self._server.stdin is not None
+        code = self._server.wait()
+        self._server.stdout.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._server.stdin.close()
+        lost, never_ran = list(self._workers.values()), all(w.deadline == float("inf") for w in self._workers.values())
+        self._server, self._workers, self._pending = None, {}, b""
+        if never_ran:
+            raise W2SError(f"the process that starts workers {_death(code)} before any worker ran; try engine=inline")
+        reason = f"was lost with the process that starts workers, which {_death(code)}"
+        return [Ended(w.key, "failed", reason) for w in lost]
+
+
+def _death(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return "was killed from outside (signal 9): most often the machine ran out of memory"
+    if code < 0:
+        return f"crashed ({signal.Signals(-code).name})"
+    return f"ended with exit status {code} and no word"
+
+
+class InlineEngine:
+    """Runs each stage in this process, at once: for a debugger. No isolation and no time limit."""
+
+    slots = 1
+
+    def __init__(self) -> None:
+        self._ended: list[Ended] = []
+
+    def submit(self, key: str, target: str, folder: Path) -> None:
+        """Runs `target` on a job folder, in that folder and without the variables that workers do not see."""
+        kept, here, started = dict(os.environ), os.getcwd(), time.monotonic()
+        code: Any = 0
+        trace = ""
+        try:
+            for name in HIDDEN:
+                os.environ.pop(name, None)
+            os.chdir(folder)
+            server.call(target, str(folder))
+        except SystemExit as end:
+            code = end.code
+        except Exception as error:
+            code, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
+        finally:
+            os.chdir(here)
+            os.environ.clear()
+            os.environ.update(kept)
+        message, details = last_words(folder)
+        seconds = time.monotonic() - started
+        if not code and message is None:
+            self._ended.append(Ended(key, "ok", "", "", seconds))
+        else:
+            reason = message or (_death(code) if isinstance(code, int) else str(code))
+            self._ended.append(Ended(key, "failed", reason, trace + details, seconds))
+
+    def wait(self, seconds: float) -> list[Ended]:
+        """Returns what has ended."""
+        ended, self._ended = self._ended, []
+        return ended
+
+    def close(self) -> None:
+        """Nothing runs."""

@@ -1,0 +1,107 @@
+"""What people see while a sweep runs: a live table on a terminal, one plain line for each finished cell elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from w2s_bench.plan import KINDS, PlannedCell, Stage
+
+
+def spell(seconds: float) -> str:
+    """Returns a duration for people: `42 s`, `3 min 05 s`, `2 h 10 min`."""
+    s = round(seconds)
+    if s < 60:
+        return f"{s} s"
+    if s < 3600:
+        return f"{s // 60} min {s % 60:02d} s"
+    return f"{s // 3600} h {s % 3600 // 60:02d} min"
+
+
+class Progress:
+    """The display of one sweep; use as a context manager."""
+
+    def __init__(self, console: Console | None, stages: dict[str, Stage], cells: int, slots: int) -> None:
+        self.console = console or Console(stderr=True)
+        self.total = {k: sum(s.kind == k for s in stages.values()) for k in KINDS}
+        self.done = dict.fromkeys(KINDS, 0)
+        self.ran: dict[str, list[float]] = {k: [] for k in KINDS}
+        self.cells, self.cells_done, self.cells_failed, self.slots = cells, 0, 0, slots
+        self.running: dict[str, tuple[str, float]] = {}
+        self.live = Live(console=self.console, get_renderable=self._show, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> Progress:
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.live.stop()
+
+    def say(self, line: str) -> None:
+        """Shows one line that stays."""
+        self.console.print(Text(line), soft_wrap=True)
+
+    def started(self, stage: Stage) -> None:
+        """Shows a stage as running."""
+        self.running[stage.digest] = (stage.label, time.monotonic())
+
+    def ended(self, stage: Stage, seconds: float | None) -> None:
+        """Counts a stage as done; None where there was nothing to do."""
+        self.running.pop(stage.digest, None)
+        self.done[stage.kind] += 1
+        if seconds is not None:
+            self.ran[stage.kind].append(seconds)
+
+    def dropped(self, stage: Stage) -> None:
+        """Counts a stage that nobody needs any more."""
+        self.running.pop(stage.digest, None)
+        self.total[stage.kind] -= 1
+
+    def cell_done(self, cell: PlannedCell, record: dict[str, Any]) -> None:
+        """Shows a finished cell with its numbers."""
+        self.cells_done += 1
+        metric = cell.cell.protocol.metric
+        value, pgr = record["test"]["student"][metric], record["pgr"]
+        numbers = f"{metric} {value:.3f}" if value is not None else f"no {metric}"
+        self.say(f"[{self._at()}] {cell.cell.label()}  {numbers}  PGR " + ("-" if pgr is None else f"{pgr:.2f}"))
+
+    def cell_failed(self, cell: PlannedCell, status: str, reason: str) -> None:
+        """Shows a cell without a result."""
+        self.cells_failed += 1
+        self.say(f"[{self._at()}] {cell.cell.label()}  {status}: {reason}")
+
+    def left(self) -> float | None:
+        """Returns the seconds that the rest may take, None before anything can be said."""
+        known = [s for ran in self.ran.values() for s in ran]
+        if not known:
+            return None
+        rest = 0.0
+        for kind in KINDS:
+            own = self.ran[kind] or known
+            rest += max(0, self.total[kind] - self.done[kind]) * sum(own) / len(own)
+        return rest / self.slots
+
+    def _at(self) -> str:
+        return f"{self.cells_done + self.cells_failed}/{self.cells}"
+
+    def _show(self) -> Group:
+        table = Table.grid(padding=(0, 2))
+        for kind in KINDS:
+            done, total = self.done[kind], self.total[kind]
+            if total:
+                table.add_row(kind, ProgressBar(total=total, completed=done, width=30), f"{done}/{total}")
+        finished = self.cells_done + self.cells_failed
+        bar = ProgressBar(total=max(1, self.cells), completed=finished, width=30)
+        failed = f", {self.cells_failed} failed" if self.cells_failed else ""
+        table.add_row("cells", bar, f"{finished}/{self.cells}{failed}")
+        left = self.left()
+        lines = [f"  {label}  {spell(time.monotonic() - since)}" for label, since in list(self.running.values())[:8]]
+        lines.append("" if left is None else f"about {spell(left)} left")
+        return Group(table, Text("\n".join(lines), style="dim"))

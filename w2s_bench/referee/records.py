@@ -1,0 +1,129 @@
+"""Writes a cell's record, out of the artefacts of its stages or out of the reason why there are none."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from w2s_bench import exchange
+from w2s_bench.cells import Run
+from w2s_bench.errors import W2SError
+from w2s_bench.jobs import Cost
+from w2s_bench.plan import SCHEMA, PlannedCell, without_places
+from w2s_bench.referee.handover import Prepared
+from w2s_bench.referee.provenance import of_cell
+from w2s_bench.referee.scoring import Answers, right_of, score
+from w2s_bench.referee.store import Store
+
+
+class Recorder:
+    """Scores cells and writes their records into one store."""
+
+    def __init__(self, run: Run, registry: Any, store: Store) -> None:
+        self.run, self.registry, self.store = run, registry, store
+        # Cells share their task, supervisors and ceiling.
+        self._truth = functools.lru_cache(maxsize=16)(_Truth)
+        self._votes = functools.lru_cache(maxsize=64)(_votes)
+        self._predictions = functools.lru_cache(maxsize=32)(_predictions)
+
+    def write_result(self, cell: PlannedCell, found: Mapping[str, Path], computed: set[str]) -> dict[str, Any]:
+        """Returns the record that is now in the store.
+
+        `computed` are the stages that were not there before the run. Those named in the record are taken out of it, so
+        that over all records each stage's time stands once as not cached.
+        """
+        truth = self._truth(found[cell.prepare])
+        votes = [self._votes(found[d]) for d in cell.supervise]
+        student, ceiling = _predictions(found[cell.train]), self._predictions(found[cell.ceiling])
+        answers = Answers(
+            truth.test, truth.transfer, [v["test"] for v in votes], votes[0]["transfer"],
+            student["test"][1], student["transfer"][1], ceiling["test"][1],
+        )  # fmt: skip
+        info = truth.info
+        metrics, metric = self.registry.metrics, cell.cell.protocol.metric
+        try:
+            scored = score(answers, metrics, metric, info["same_for_all_seeds"])
+        except Exception as error:
+            raise W2SError(f"a metric out of {', '.join(metrics)} raised {type(error).__name__}: {error}") from error
+        scores = None
+        if not info["sealed"]:
+            scores = self.store.write_scores(cell.digest, truth.test_ids, right_of(answers))
+        record = {
+            **self._head(cell, "ok", None),
+            **scored,
+            "cost": _cost(cell, found, computed),
+            "predictions": self.store.write_predictions(cell.digest, found[cell.train] / "predictions.parquet"),
+            "scores": scores,
+        }
+        record["provenance"] |= {"task_fingerprint": info["fingerprint"], "backbones": _backbones(cell, found)}
+        self.store.write_record(record)
+        computed.difference_update(cell.stages)
+        return record
+
+    def write_failure(self, cell: PlannedCell, status: str, reason: str) -> None:
+        """Writes the record of a cell without a result."""
+        nothing = dict.fromkeys(("test", "transfer", "pgr", "cost", "predictions", "scores"))
+        self.store.write_record({**self._head(cell, status, reason), **nothing})
+
+    def _head(self, cell: PlannedCell, status: str, reason: str | None) -> dict[str, Any]:
+        classes = [self.registry.get("mitigation", m.name).cls for m in cell.cell.mitigations]
+        sighted = any("ground_truth" in getattr(c, "needs", ()) for c in classes)
+        return {
+            "schema": SCHEMA,
+            "digest": cell.digest,
+            "protocol": cell.protocol,
+            "protocol_settings": cell.settings,
+            "suite": self.run.suite,
+            "cell": without_places(cell.cell.describe()),
+            "control": any(bool(getattr(c, "control", False)) for c in classes),
+            "track": "uses-ground-truth" if sighted else "weak-labels-only",
+            "status": status,
+            "reason": reason,
+            "provenance": of_cell(
+                cell.cell, self.registry, cell.command, str(self.run.hardware.get("accelerator", "cpu"))
+            ),
+        }
+
+
+class _Truth:
+    def __init__(self, folder: Path) -> None:
+        prepared = Prepared.read(folder)
+        self.info = prepared.info
+        self.test, self.transfer = prepared.truth("test"), prepared.truth("transfer")
+        self.test_ids = prepared.ids("test")
+
+
+def _votes(folder: Path) -> dict[str, np.ndarray]:
+    return exchange.read_arrays(folder / "votes.npz")
+
+
+def _predictions(folder: Path) -> dict[str, tuple[list[str], np.ndarray]]:
+    return exchange.read_predictions(folder / "predictions.parquet")
+
+
+def _cost(cell: PlannedCell, found: Mapping[str, Path], computed: set[str]) -> dict[str, Any]:
+    """Returns what the cell alone took (its train stage), and beside it the stages that it shares."""
+    own = Cost(**exchange.read_json(found[cell.train] / "cost.json"))
+    groups = {
+        "prepare": (cell.prepare,),
+        "supervise": cell.supervise,
+        "ceiling": (cell.ceiling,),
+        "train": (cell.train,),
+    }
+    stages = {}
+    for kind, digests in groups.items():
+        seconds = sum(exchange.read_json(found[d] / "cost.json")["seconds"] for d in digests)
+        stages[kind] = {"seconds": seconds, "cached": not any(d in computed for d in digests)}
+    return {**vars(own), "stages": stages}
+
+
+def _backbones(cell: PlannedCell, found: Mapping[str, Path]) -> dict[str, Any]:
+    """Returns names and revisions of the networks behind student, ceiling and supervisors."""
+    sides = {"student": found[cell.train], "ceiling": found[cell.ceiling]}
+    sides |= {f"supervisor {k}": found[d] for k, d in enumerate(cell.supervise)}
+    read = {side: exchange.read_json(folder / "identity.json") for side, folder in sides.items()}
+    return without_places({side: identity for side, identity in read.items() if identity})

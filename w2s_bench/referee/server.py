@@ -1,0 +1,175 @@
+"""The process that worker processes are forked from: it has imported the heavy libraries and run nothing.
+
+Started by `engines.LocalEngine`. It reads one JSON object a line, {"id", "target", "folder"} or {"kill": id}, and
+writes {"ready"}, then {"id", "pid"} and {"id", "status", "memory"} (wait status, peak bytes) for each worker. A worker
+leads a session of its own in its own folder, so that it can be killed with all its children, and dies when this process
+does; this process ends, and takes the workers along, when its standard input closes, which a killed referee sees to.
+
+Not multiprocessing's fork server: that one runs the parent's main script again in each child, leaves children alive
+when the parent is killed, and says nothing about what a child used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from w2s_bench.referee import server; "
+"""Makes a fresh interpreter see what the referee sees, wherever that was installed."""
+
+
+def call(target: str, folder: str) -> None:
+    """Returns when the target (`module:function`) has run on the folder."""
+    module, _, name = target.partition(":")
+    getattr(importlib.import_module(module), name)(folder)
+
+
+def main() -> None:
+    """Serves until standard input closes. sys.argv: -c, the module path, the modules to preload."""
+    requests, answers = os.dup(0), os.dup(1)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)  # nothing that a library prints gets between the answers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the referee decides
+    may_fork = sys.platform == "linux"
+    if may_fork:
+        for module in json.loads(sys.argv[2]):
+            try:
+                importlib.import_module(module)
+            except Exception as error:  # the worker that needs it will say so
+                print(f"w2s: {module} could not be loaded in advance: {error}", file=sys.stderr)
+        may_fork = threading.active_count() == 1  # a library that runs threads of its own makes forks unsafe
+    _Server(requests, answers, may_fork).serve()
+
+
+class _Server:
+    def __init__(self, requests: int, answers: int, may_fork: bool) -> None:
+        self.requests, self.answers, self.may_fork = requests, answers, may_fork
+        self.workers: dict[int, int] = {}  # pid -> id
+        self.bell, self.ring = os.pipe()
+        os.set_blocking(self.ring, False)
+        os.set_blocking(self.bell, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self.ring, warn_on_full_buffer=False)
+
+    def serve(self) -> None:
+        self.say(ready=True, forks=self.may_fork)
+        pending = b""
+        try:
+            while True:
+                ready, _, _ = select.select([self.requests, self.bell], [], [])
+                if self.bell in ready:
+                    with contextlib.suppress(BlockingIOError):
+                        os.read(self.bell, 4096)
+                    self.reap()
+                if self.requests in ready:
+                    chunk = os.read(self.requests, 1 << 16)
+                    if not chunk:
+                        return
+                    *lines, pending = (pending + chunk).split(b"\n")
+                    for line in lines:
+                        self.obey(json.loads(line))
+        except BrokenPipeError:
+            return
+        finally:
+            for pid in self.workers:
+                _kill(pid)
+
+    def say(self, **answer: Any) -> None:
+        os.write(self.answers, json.dumps(answer).encode() + b"\n")
+
+    def obey(self, request: dict[str, Any]) -> None:
+        if "kill" in request:
+            for pid, number in self.workers.items():
+                if number == request["kill"]:
+                    _kill(pid)
+            return
+        start: Callable[[str, str], int] = self.fork if self.may_fork else self.spawn
+        pid = start(request["target"], request["folder"])
+        self.workers[pid] = request["id"]
+        self.say(id=request["id"], pid=pid)
+
+    def fork(self, target: str, folder: str) -> int:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # native threads that know how to be forked
+            pid = os.fork()
+        if pid:
+            return pid
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for handle in (self.requests, self.answers, self.bell, self.ring):
+                os.close(handle)
+            os.setsid()
+            live(target, folder)
+        finally:
+            os._exit(1)  # never back into the server's loop
+        return 0
+
+    def spawn(self, target: str, folder: str) -> int:
+        code = BOOT + "server.live(*sys.argv[2:])"
+        arguments = [sys.executable, "-c", code, json.dumps(sys.path), target, folder]
+        return subprocess.Popen(arguments, start_new_session=True).pid
+
+    def reap(self) -> None:
+        while self.workers:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            number = self.workers.pop(pid, None)
+            if number is not None:
+                _kill(pid, group_only=True)  # children that the worker left behind
+                memory = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+                self.say(id=number, status=status, memory=memory)
+
+
+def live(target: str, folder: str) -> None:
+    """Never returns: runs the target on the folder as a worker process of its own, then ends the process."""
+    parent = os.getppid()
+    code = 1
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.chdir(folder)
+        log = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+        call(target, folder)
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1 if end.code else 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+        os._exit(code)
+
+
+def _die_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.25)
+    os.killpg(0, signal.SIGKILL)
+
+
+def _kill(pid: int, group_only: bool = False) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+    if not group_only:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)  # it may not lead a session yet

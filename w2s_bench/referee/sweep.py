@@ -1,0 +1,293 @@
+"""Runs cells: plans their stages once, has an engine do what is missing, scores, writes records."""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from w2s_bench import events, exchange
+from w2s_bench.cells import Run
+from w2s_bench.errors import W2SError
+from w2s_bench.jobs import Cost
+from w2s_bench.plan import Plan, PlannedCell, Stage, plan_cells
+from w2s_bench.referee import handover, prepare
+from w2s_bench.referee.artefacts import Cache
+from w2s_bench.referee.engines import PRELOAD, Ended, Engine, make_engine
+from w2s_bench.referee.progress import Progress
+from w2s_bench.referee.provenance import without_machine
+from w2s_bench.referee.records import Recorder
+from w2s_bench.referee.store import Announcement, Store, explained
+
+WORKER = "w2s_bench.training.worker:run"
+FULL = "No space left on device"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the cells that were asked for; equal cells count once."""
+
+    ok: int
+    """Done now."""
+    failed: int
+    """Without a result, now or since an earlier run that was not to be retried."""
+    skipped: int
+    """Done before."""
+    interrupted: bool
+    store: Path
+
+
+def run_cells(run: Run, registry: Any, *, console: Console | None = None, worker: str = WORKER) -> Outcome:
+    """Returns what became of the run's cells; `worker` is what runs the stages, `module:function` on a job folder."""
+    store = Store(Path(run.store))
+    plan = plan_cells(run.cells, registry, run.commands)
+    if run.suite is not None:
+        store.write_suite(run.suite, [cell.digest for cell in plan.cells])
+    todo: list[PlannedCell] = []
+    failed: list[PlannedCell] = []
+    for cell in plan.cells:
+        record = store.read(cell.digest)
+        if record is None or (record["status"] == "ok" and not store.has_result(cell.digest)):
+            todo.append(cell)
+        elif record["status"] != "ok":
+            (todo if run.retry_failed else failed).append(cell)
+    skipped = len(plan.cells) - len(todo) - len(failed)
+    if not todo:
+        _name_failed(console, store, failed)
+        return Outcome(0, len(failed), skipped, False, store.root)
+    needed = {digest for cell in todo for digest in cell.stages}
+    smaller = Plan({d: s for d, s in plan.stages.items() if d in needed}, todo)
+    for name in {cell.cell.protocol.metric for cell in todo}:
+        registry.metric(name)  # refused before anything is trained
+    with contextlib.ExitStack() as stack:
+        engine = make_engine(run.engine, run.hardware, PRELOAD if worker == WORKER else PRELOAD[:2])
+        progress = stack.enter_context(Progress(console, smaller.stages, len(todo), engine.slots))
+        with explained("cache", run.cache):
+            cache = Cache(Path(run.cache).absolute(), progress.say)
+            stack.callback(cache.close)
+            cache.clean()
+        stack.callback(engine.close)  # before the cache's folders go
+        announcement = store.announce()
+        stack.callback(announcement.close)
+        stack.enter_context(_terminated_like_interrupted())
+        sweep = _Sweep(run, registry, smaller, store, cache, engine, progress, announcement, worker)
+        interrupted = False
+        try:
+            sweep.go()
+        except KeyboardInterrupt:
+            interrupted = True
+            progress.say(f"interrupted: {sweep.ok} of {len(todo)} cells are saved; the same command goes on from here")
+    _name_failed(console, store, failed)
+    registry.observe(events.RunFinished(sweep.ok, sweep.failed, time.monotonic() - sweep.began))
+    return Outcome(sweep.ok, sweep.failed + len(failed), skipped, interrupted, store.root)
+
+
+def _name_failed(console: Console | None, store: Store, failed: list[PlannedCell]) -> None:
+    console = console or Console(stderr=True)
+    for cell in failed:
+        record = store.read(cell.digest) or {}
+        line = f"{cell.cell.label()}  {record.get('status')} before: {record.get('reason')}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if failed:
+        console.print(
+            f"{len(failed)} cells failed before and were not tried again; `--retry failed` does", markup=False
+        )
+
+
+@contextlib.contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Sweep:
+    """The stages of one plan on their way; single-threaded, driven by what the engine reports."""
+
+    def __init__(
+        self, run: Run, registry: Any, plan: Plan, store: Store, cache: Cache, engine: Engine, progress: Progress,
+        announcement: Announcement, worker: str,
+    ) -> None:  # fmt: skip
+        self.run, self.registry, self.stages = run, registry, plan.stages
+        self.cache, self.engine, self.progress, self.announcement = cache, engine, progress, announcement
+        self.worker = worker
+        self.plugins = list(registry.extra) or list(run.plugins)
+        self.recorder = Recorder(run, registry, store)
+        self.began = time.monotonic()
+        self.ok = self.failed = 0
+        self.found: dict[str, Path] = {}
+        self.computed: set[str] = set()
+        self.cells = {cell.digest: cell for cell in plan.cells}
+        """Those without a record yet."""
+        self.users: dict[str, set[str]] = {d: set() for d in self.stages}
+        """Cells that still wait for a stage."""
+        self.after: dict[str, list[str]] = {d: [] for d in self.stages}
+        self.unmet = {d: set(s.needs) for d, s in self.stages.items()}
+        self.lacking = {cell.digest: len(set(cell.stages)) for cell in plan.cells}
+        for cell in plan.cells:
+            for digest in cell.stages:
+                self.users[digest].add(cell.digest)
+        for digest, stage in self.stages.items():
+            for need in stage.needs:
+                self.after[need].append(digest)
+        self.order = {d: i for i, d in enumerate(self.stages)}
+        self.ready: list[tuple[int, int, str]] = []
+        self.elsewhere: list[str] = []
+        """Stages that another process computes."""
+        self.folders: dict[str, Path] = {}
+        """Of running stages."""
+        self._said = 0.0
+
+    def go(self) -> None:
+        """Returns when every cell has a record."""
+        cached = {d: place for d, s in self.stages.items() if (place := self.cache.find(s)) is not None}
+        self.registry.observe(events.RunStarted(len(self.cells), len(self.stages), len(cached)))
+        for digest, place in cached.items():
+            self.finished(digest, place, None)
+        for digest in self.stages:
+            if digest not in self.found and not self.unmet[digest]:
+                self.queue(digest)
+        while self.cells:
+            self.start_ready()
+            self.announce()
+            for ended in self.engine.wait(0.2 if self.elsewhere else 1.0):
+                self.ended(ended)
+            retry, self.elsewhere = self.elsewhere, []
+            for digest in retry:
+                self.queue(digest)
+
+    def queue(self, digest: str) -> None:
+        heapq.heappush(self.ready, (-len(self.users[digest]), self.order[digest], digest))
+
+    def start_ready(self) -> None:
+        while self.ready and len(self.folders) < self.engine.slots:
+            digest = heapq.heappop(self.ready)[2]
+            stage = self.stages[digest]
+            if not self.users[digest]:
+                self.progress.dropped(stage)
+                continue
+            if not self.cache.lock(stage):
+                self.elsewhere.append(digest)
+                continue
+            place = self.cache.find(stage)  # somebody else may have been faster
+            if place is not None:
+                self.cache.unlock(stage)
+                self.finished(digest, place, None)
+                continue
+            self.start(stage)
+
+    def start(self, stage: Stage) -> None:
+        with explained("cache", self.cache.root):
+            if stage.kind == "prepare":
+                folder, target = self.cache.secret_folder(), prepare.TARGET
+                prepare.write_order(folder, stage, self.plugins)
+            else:
+                folder, target = self.cache.job_folder(), self.worker
+                handover.fill(folder, stage, self.found, self.run, self.plugins, self.cache.workers)
+        self.folders[stage.digest] = folder
+        self.progress.started(stage)
+        self.engine.submit(stage.digest, target, folder)
+
+    def ended(self, ended: Ended) -> None:
+        stage, folder = self.stages[ended.key], self.folders.pop(ended.key)
+        status, reason, place = ended.status, ended.reason, None
+        if status == "ok":
+            try:
+                self.check(stage, folder, ended)
+                with explained("cache", self.cache.root):
+                    place = self.cache.keep(stage, folder / "out", self.outputs(stage))
+            except (W2SError, ValueError) as error:
+                status, reason = "failed", str(error)
+        if place is None and FULL in reason + ended.details[-4000:]:
+            raise W2SError(f"the disk is full ({stage.label}); free some space and run the same command again")
+        shutil.rmtree(folder, ignore_errors=True)
+        self.cache.unlock(stage)
+        if place is not None:
+            self.computed.add(stage.digest)
+            self.finished(stage.digest, place, ended.seconds)
+        else:
+            reason = without_machine(reason, folder, self.cache.root, self.run.store)
+            self.cache.note_failure(stage, f"{stage.label}\n{status}: {reason}\n\n{ended.details}")
+            self.lost(stage, status, reason)
+
+    def check(self, stage: Stage, folder: Path, ended: Ended) -> None:
+        """Raises W2SError where a worker did not leave what it should; completes its costs."""
+        cost = folder / "out" / "cost.json"
+        if stage.kind == "prepare":
+            Cost(seconds=ended.seconds, peak_memory_bytes=ended.memory).write(cost.parent)
+            return
+        handover.check_results(folder, stage, handover.Prepared.read(self.found[stage.needs[0]]))
+        spent = exchange.read_json(cost)
+        if not spent.get("peak_memory_bytes"):
+            exchange.write_json(cost, spent | {"peak_memory_bytes": ended.memory})
+
+    def outputs(self, stage: Stage) -> tuple[str, ...]:
+        return prepare.OUTPUTS if stage.kind == "prepare" else handover.OUTPUTS[stage.kind]
+
+    def finished(self, digest: str, place: Path, seconds: float | None) -> None:
+        stage = self.stages[digest]
+        self.found[digest] = place
+        self.progress.ended(stage, seconds)
+        self.registry.observe(events.StageFinished(stage.kind, stage.label, seconds or 0.0, seconds is None))
+        for later in self.after[digest]:
+            self.unmet[later].discard(digest)
+            if not self.unmet[later] and later not in self.found:
+                self.queue(later)
+        users, self.users[digest] = self.users[digest], set()
+        for name in sorted(users):
+            self.lacking[name] -= 1
+            if self.lacking[name] == 0:
+                self.score(self.cells.pop(name))
+
+    def score(self, cell: PlannedCell) -> None:
+        try:
+            record = self.recorder.write_result(cell, self.found, self.computed)
+        except W2SError as error:
+            self.fail(cell, "failed", str(error))
+            return
+        self.ok += 1
+        self.progress.cell_done(cell, record)
+
+    def lost(self, stage: Stage, status: str, reason: str) -> None:
+        """Writes off the cells that need the stage."""
+        if stage.kind != "train":
+            reason = f"{stage.label}: {reason}"
+        for name in sorted(self.users[stage.digest]):
+            cell = self.cells.pop(name)
+            for digest in cell.stages:
+                self.users[digest].discard(name)
+            self.fail(cell, status, reason)
+        self.progress.dropped(stage)
+
+    def fail(self, cell: PlannedCell, status: str, reason: str) -> None:
+        self.failed += 1
+        self.recorder.write_failure(cell, status, reason)
+        self.progress.cell_failed(cell, status, reason)
+        self.registry.observe(events.RunFailed(cell.cell.label(), status, reason))
+
+    def announce(self) -> None:
+        if time.monotonic() - self._said < 2.0:
+            return
+        self._said = time.monotonic()
+        left = self.progress.left()
+        self.announcement.say(
+            suite=self.run.suite,
+            running=[self.stages[d].label for d in self.folders],
+            cells={"done": self.ok, "failed": self.failed, "left": len(self.cells)},
+            seconds=round(self._said - self.began, 1),
+            seconds_left=None if left is None else round(left, 1),
+        )
