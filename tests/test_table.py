@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hub
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
@@ -404,21 +405,52 @@ def test_a_saved_dataset_with_named_classes(tmp_path):
         table(tmp_path / "unlabelled").load(0, SMALL)
 
 
-def test_no_network_is_explained():
-    code = (
-        "from w2s_bench.plugins.tasks.table import Table\n"
-        "from w2s_bench.errors import UsageError\n"
-        "try: Table(Table.Options(path='nobody/nothing')).fingerprint()\n"
-        "except UsageError as error: print(error)"
-    )
-    out = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    assert "cannot be found (HF_HUB_OFFLINE is set); give a file" in out
+HUB = """
+from w2s_bench.errors import W2SError
+from w2s_bench.plugins.tasks.table import Table
+from w2s_bench.protocols import Sizes
+
+def load(**options):
+    task = Table(Table.Options(**options))
+    names, splits = task.load(0, Sizes(20, 20, 6, 20))
+    first = [splits[s].inputs.text[0].split()[0] for s in ("transfer", "test")]
+    print(task.fingerprint(), names, *first, task.same_test_for_all_seeds)
+
+for options in OPTIONS:
+    try:
+        load(**options)
+    except W2SError as error:
+        print(error)
+"""
+
+
+def on_hub(home: Path, options: list[dict], **env: str) -> list[str]:
+    """Returns what was printed for each options by a fresh process, which reads the environment as it is imported."""
+    code = HUB.replace("OPTIONS", repr(options))
+    full = {**os.environ, "HF_HOME": str(home), **env}
+    ran = subprocess.run([sys.executable, "-c", code], env=full, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.splitlines()
+
+
+def test_a_dataset_of_the_hub(tmp_path):
+    folder = tmp_path / "hub" / "datasets" / "acme" / "polarity" / "data"
+    folder.mkdir(parents=True)
+    for part in ("train", "validation"):
+        rows = pa.Table.from_pylist([{"text": f"{part} {i}", "label": i % 2} for i in range(100)])
+        pa.parquet.write_table(rows, folder / f"{part}-00000-of-00001.parquet")
+    held = {"path": "acme/polarity", "test": "validation"}
+    with hub.serve(tmp_path / "hub") as address:
+        asked = [held, {**held, "path": "acme/polarty"}, {**held, "revision": "v9"}, {**held, "config": "other"}]
+        loaded, name, revision, config = on_hub(tmp_path / "home", asked, HF_ENDPOINT=address)
+    assert loaded == f"acme/polarity@{hub.COMMIT} ['0', '1'] train validation True"
+    assert "no dataset of that name is found on the Hugging Face hub (404" in name
+    assert "no dataset of that name at revision 'v9' is found" in revision
+    assert "BuilderConfig 'other' not found. Available: ['default']; is task.config right?" in config
+    assert on_hub(tmp_path / "home", [held], HF_HUB_OFFLINE="1") == [loaded]  # out of the cache
+    (cold,) = on_hub(tmp_path / "cold", [held], HF_HUB_OFFLINE="1")
+    assert "(HF_HUB_OFFLINE is set and the cache has none)" in cold
+    assert "first: hf download acme/polarity --repo-type dataset" in cold
 
 
 # --- real files

@@ -6,13 +6,13 @@ import difflib
 import gzip
 import hashlib
 import json
-import re
 import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from w2s_bench import hub
 from w2s_bench.errors import UsageError, W2SError
 
 if TYPE_CHECKING:
@@ -32,9 +32,6 @@ FORMATS = {
     ".ipc": "arrow",
 }
 """What a suffix means, with or without `.gz` behind it."""
-
-HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
-COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,7 @@ def read_columns(source: str, wanted: Collection[str], config: str | None, revis
         if path.is_dir():
             return _read_dataset(str(path), wanted, config, None)
     except (OSError, ValueError, EOFError, zlib.error) as error:
-        raise W2SError(f"{source}: cannot be read: {_one_line(error)}") from error
+        raise W2SError(f"{source}: cannot be read: {hub.one_line(error)}") from error
     return _read_hub(_hub_name(source), wanted, config, revision)
 
 
@@ -78,7 +75,8 @@ def fingerprint(source: str, config: str | None, revision: str | None) -> str:
     if path.is_dir():
         return "sha256:" + _sha256(sorted(p for p in path.rglob("*") if p.is_file()))
     name = _hub_name(source)
-    return f"{name}{f'[{config}]' if config else ''}@{_commit(name, revision)}"
+    commit = hub.resolve_commit(name, "dataset", revision, "task.path")
+    return f"{name}[{config}]@{commit}" if config else f"{name}@{commit}"
 
 
 def nearest(name: str, names: Collection[str]) -> str:
@@ -198,7 +196,7 @@ def _hub_name(source: str) -> str:
     """Returns the name of a Hugging Face dataset; UsageError where it can only have been a file's."""
     path = Path(source).expanduser()
     suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
-    if HUB_NAME.fullmatch(source) and suffix.lower() not in FORMATS:
+    if hub.NAME.fullmatch(source) and suffix.lower() not in FORMATS:
         return source
     siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
     where = "" if path.parent.is_dir() else f"; there is no folder {path.parent} either"
@@ -206,12 +204,12 @@ def _hub_name(source: str) -> str:
 
 
 def _read_hub(name: str, wanted: Collection[str], config: str | None, revision: str | None) -> Columns:
-    commit = _commit(name, revision)
+    commit = hub.resolve_commit(name, "dataset", revision, "task.path")
     try:
         return _read_dataset(name, wanted, config, commit)
     except (OSError, ValueError, RuntimeError) as error:  # what `datasets` raises: no files, no such config, scripts
         raise W2SError(
-            f"Hugging Face dataset {name!r} at {commit[:12]} cannot be loaded: {_one_line(error)}; "
+            f"Hugging Face dataset {name!r} at {commit[:12]} cannot be loaded: {hub.one_line(error)}; "
             "is task.config right? Another way: download a Parquet file of it and give its path"
         ) from error
 
@@ -237,32 +235,3 @@ def _read_dataset(name: str, wanted: Collection[str], config: str | None, commit
         class_names={c: features[c].names for c in here if isinstance(features[c], datasets.ClassLabel)},
         split=split if len(parts) > 1 else None,
     )
-
-
-def _commit(name: str, revision: str | None) -> str:
-    """Returns the commit that a revision (default `main`) of a dataset names now, or named when it was cached."""
-    if revision and COMMIT.fullmatch(revision):
-        return revision
-    from huggingface_hub import HfApi, constants
-
-    try:
-        if not constants.HF_HUB_OFFLINE:
-            sha = HfApi().dataset_info(name, revision=revision, timeout=30).sha
-            if sha:
-                return sha
-        why = "HF_HUB_OFFLINE is set"
-    except OSError as error:  # every error of the hub's client is one: no such name, no access, no network
-        why = _one_line(error)
-    ref = Path(constants.HF_HUB_CACHE) / f"datasets--{name.replace('/', '--')}" / "refs" / (revision or "main")
-    if ref.is_file():
-        return ref.read_text().strip()
-    raise UsageError(
-        f"task.path={name}: no such file here, and as a Hugging Face dataset it cannot be found"
-        f"{f' at revision {revision!r}' if revision else ''} ({why}); "
-        "give a file, a name that the hub and your token know, or download it first where there is a network"
-    )
-
-
-def _one_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:300].rstrip(".")
