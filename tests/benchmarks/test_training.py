@@ -1,0 +1,126 @@
+"""A cell's training against a hand-written PyTorch loop that does the same steps on the same batches.
+
+Ratios are measured side by side: `pytest tests/benchmarks --benchmark-enable -s` prints them.
+"""
+
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from w2s_bench.protocols import Backbone, Inputs, Recipe, Round, TaskInfo
+from w2s_bench.training.classifier import Classifier
+from w2s_bench.training.finetune import finetune
+from w2s_bench.training.life import Bench, Problem
+from w2s_bench.training.meter import Meter
+from w2s_bench.training.pool import Pool
+from w2s_bench.training.stack import Stack
+from w2s_bench.training.student import rate
+
+TASK = TaskInfo("made", "classification", 2, ["a", "b"])
+STEPS, BATCH, LENGTH = 93, 32, 12
+
+
+def made_inputs(vocabulary: int) -> tuple[Inputs, torch.Tensor]:
+    tokens = np.random.default_rng(0).integers(1, vocabulary, (STEPS * BATCH, LENGTH))
+    texts = [" ".join(map(str, row)) for row in tokens]
+    labels = torch.nn.functional.one_hot(torch.from_numpy((tokens[:, 0] > tokens[:, 1]).astype(np.int64)), 2).float()
+    return Inputs([str(i) for i in range(len(texts))], texts), labels
+
+
+def made_backbone(width: int, layers: int, heads: int, vocabulary: int) -> Backbone:
+    from transformers import GPT2Config, GPT2Model
+
+    class Last(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            sizes = {"n_embd": width, "n_layer": layers, "n_head": heads, "n_positions": 16, "vocab_size": vocabulary}
+            off = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "bos_token_id": 0, "eos_token_id": 0}
+            self.body = GPT2Model(GPT2Config(activation_function="relu", **sizes, **off))
+
+        def forward(self, input_ids, attention_mask):
+            states = self.body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+            return states[torch.arange(len(states)), attention_mask.sum(1) - 1]
+
+    def encode(texts):
+        return [[int(w) for w in t.split()] for t in texts]
+
+    return Backbone(Last(), encode, 0, width, {"name": f"made {width} x {layers}"})
+
+
+def by_hand(backbone: Backbone, inputs: Inputs, labels: torch.Tensor, recipe: Recipe, batches) -> None:
+    """The loop that a careful person writes for one experiment."""
+    model = Classifier(backbone, TASK, 0, "full").train()
+    groups = [{"params": model.head.parameters(), "peak": recipe.head_lr}]
+    groups.append({"params": model.body.parameters(), "peak": recipe.body_lr})
+    optimizer = torch.optim.AdamW(groups, lr=0.0, weight_decay=0.0, fused=True)
+    ids = torch.tensor(backbone.encode(inputs.text))
+    mask = torch.ones_like(ids)
+    for step, at in enumerate(batches):
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * rate(step, STEPS, recipe.warmup, recipe.schedule)
+        logits = model({"input_ids": ids[at], "attention_mask": mask[at]})
+        loss = torch.nn.functional.cross_entropy(logits, labels[at])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "shape",
+    [pytest.param((64, 2, 4, 267), id="120k"), pytest.param((256, 6, 8, 1000), id="5M", marks=pytest.mark.slow)],
+)
+def test_a_fit_against_a_hand_written_loop(benchmark, shape):
+    torch.set_num_threads(1)
+    inputs, labels = made_inputs(shape[3])
+    recipe = Recipe()
+    bench = Bench(TASK, 0, Meter(), {"strong": (lambda _: made_backbone(*shape), recipe)})
+    pool = Pool(TASK, inputs, labels[None], inputs.take([]), labels[None, :0], [], {}, lambda: labels)
+    problem = Problem(bench, Stack([], {}), pool, Round(), labels, torch.ones(len(labels)))
+    batches = [batch.index for batch, _ in problem.batches()]
+    assert len(batches) == STEPS
+    ratios = []
+
+    def pair() -> float:
+        """Returns the ratio of two runs side by side, each on weights of its own."""
+        backbone = made_backbone(*shape)
+        start = time.process_time()
+        by_hand(backbone, inputs, labels, recipe, batches)
+        hand = time.process_time() - start
+        backbone = made_backbone(*shape)
+        start = time.process_time()
+        finetune(backbone, TASK, inputs, labels, recipe, seed=0)
+        return (time.process_time() - start) / hand
+
+    small = shape[0] == 64
+    if small and benchmark.enabled:
+        pair()  # lazy imports
+    benchmark.pedantic(lambda: ratios.append(pair()), rounds=9 if small else 3, iterations=1)
+    low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
+    benchmark.extra_info["ratio"] = round(float(middle), 3)
+    print(f"\nfit / hand-written loop: {middle:.3f} (quartiles {low:.3f} to {high:.3f})")
+
+
+def test_one_hook_call(benchmark):
+    from w2s_bench import hookimpl
+
+    class Passes:
+        @hookimpl(wrapper=True)
+        def training_loss(self):
+            return (yield)
+
+    stack = Stack([("first", Passes), ("second", Passes)], {})
+    batch = next(iter_batches())
+    logits = torch.zeros(len(batch.labels), 2)
+    benchmark(lambda: stack.training_loss(batch, logits, batch.labels, 0.5))
+
+
+def iter_batches():
+    inputs, labels = made_inputs(267)
+    bench = Bench(TASK, 0, Meter(), {"strong": (lambda _: made_backbone(16, 1, 2, 267), Recipe())})
+    pool = Pool(TASK, inputs, labels[None], inputs.take([]), labels[None, :0], [], {}, lambda: labels)
+    for batch, _ in Problem(bench, Stack([], {}), pool, Round(), labels, torch.ones(len(labels))).batches():
+        yield batch
