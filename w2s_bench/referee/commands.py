@@ -1,0 +1,43 @@
+"""The verbs of this room: status and doctor."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+
+def add_commands(cli: click.Group) -> None:
+    """Adds this room's verbs to the `w2s` group."""
+    cli.add_command(status)
+    cli.add_command(doctor)
+
+
+@click.command()
+@click.option("--store", metavar="DIR", help="Store to look into. [W2S_STORE, else ./w2s-runs]")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def status(store: str | None, as_json: bool) -> None:
+    """What is done, running, failed and to do; time and cost so far and left."""
+    from w2s_bench.referee.status import describe, look
+
+    found = look(store)
+    click.echo(json.dumps(found, indent=1) if as_json else describe(found))
+
+
+@click.command()
+@click.option("--store", metavar="DIR", help="Store to check. [W2S_STORE, else ./w2s-runs]")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def doctor(store: str | None, as_json: bool) -> None:
+    """Versions, devices, caches, plugins, hub access: what works and what to do about what doesn't."""
+    from w2s_bench.referee.doctor import examine
+
+    findings = examine(store)
+    if as_json:
+        click.echo(json.dumps([vars(f) for f in findings], indent=1))
+    else:
+        for f in findings:
+            mark = {"ok": "ok  ", "note": "note", "wrong": "FAIL"}[f.state]
+            click.echo(f"{mark}  {f.what}: {f.found}" + (f"\n      {f.remedy}" if f.remedy else ""))
+    if any(f.state == "wrong" for f in findings):
+        sys.exit(1)
