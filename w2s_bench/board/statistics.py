@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 LEVEL = 0.95
 
@@ -50,12 +50,17 @@ def add(parts: Sequence[Moments]) -> Moments:
 def quantile(df: np.ndarray | float, level: float = LEVEL) -> np.ndarray:
     """Returns Student's two-sided quantile; infinite for 0 degrees of freedom."""
     df = np.asarray(df, dtype=float)
-    return np.where(df > 0, stats.t.ppf(0.5 + level / 2, np.maximum(df, 1e-9)), np.inf)
+    return np.where(df > 0, _upper(df, (1 - level) / 2), np.inf)
+
+
+def _upper(df: np.ndarray, tail: np.ndarray | float) -> np.ndarray:
+    """Returns where Student's t leaves this much above it."""
+    return -special.stdtrit(np.clip(df, 1e-9, 1e9), tail)
 
 
 def half_width(seeds: np.ndarray, df: np.ndarray, examples: np.ndarray, level: float = LEVEL) -> np.ndarray:
     """Returns half the width of the interval of a mean; infinite where seeds say nothing."""
-    z = stats.norm.ppf(0.5 + level / 2)
+    z = float(special.ndtri(0.5 + level / 2))
     with np.errstate(invalid="ignore"):
         return np.sqrt(quantile(df, level) ** 2 * np.maximum(seeds, TINY) + z**2 * np.maximum(examples, 0.0))
 
@@ -72,13 +77,15 @@ def intervals(moments: Moments, level: float = LEVEL) -> np.ndarray:
 
 def p_values(mean: np.ndarray, seeds: np.ndarray, df: np.ndarray, examples: np.ndarray) -> np.ndarray:
     """Returns two-sided p-values: the largest 1 - level at which the interval of `half_width` still holds zero."""
+    if not np.any(examples > 0):
+        p = 2 * special.stdtr(np.clip(df, 1e-9, 1e9), -np.abs(mean) / np.sqrt(np.maximum(seeds, TINY)))
+        return np.where((df > 0) & (np.abs(mean) > 0), p, 1.0)
     low, high = np.full(np.shape(mean), -60.0), np.zeros(np.shape(mean))  # bounds of log p
     size = np.abs(mean)
-    for _ in range(50):
+    for _ in range(40):
         middle = (low + high) / 2
         p = np.exp(middle)
-        t = stats.t.isf(p / 2, np.maximum(df, 1e-9))
-        z = stats.norm.isf(p / 2)
+        t, z = _upper(df, p / 2), special.ndtri(p / 2)
         inside = t**2 * np.maximum(seeds, TINY) + z**2 * np.maximum(examples, 0.0) >= size**2
         low, high = np.where(inside, middle, low), np.where(inside, high, middle)
     return np.where((df > 0) & (size > 0), np.exp(high), 1.0)
@@ -107,7 +114,7 @@ def fieller(moments: Moments, level: float = LEVEL) -> Ratio:
     The degrees of freedom are those given for the first contrast.
     """
     (a, b), s, e = moments.mean, moments.seeds, moments.examples
-    t, z = float(quantile(moments.df[0], level)), stats.norm.ppf(0.5 + level / 2)
+    t, z = float(quantile(moments.df[0], level)), float(special.ndtri(0.5 + level / 2))
     if not np.isfinite(t):
         return Ratio(a / b if b else np.nan, -np.inf, np.inf, False)
     q = t**2 * s + z**2 * e

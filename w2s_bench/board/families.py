@@ -1,0 +1,161 @@
+"""The two families of comparisons: overall rows (primary) and single rows, each with its verdicts and rank sets."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from w2s_bench.board.comparison import Pooled, moderate, p_of, pooled_noise, verdict
+from w2s_bench.board.design import CEILING, FLOOR, Design, Line, ratio_of
+from w2s_bench.board.labels import NAIVE, Group
+from w2s_bench.board.ranks import rank_sets
+from w2s_bench.board.statistics import holm, intervals, p_values
+
+
+@dataclass
+class Entry:
+    """One mitigation stack in one group, as far as comparisons go."""
+
+    group: Group
+    stack: str
+    whole: bool
+    """Finished on every seed that naive finished on: only whole entries make claims and hold ranks."""
+    control: bool = False
+    over: dict[str, Any] | None = None
+    """Filled in: the difference from naive, in accuracy."""
+    ranks: list[int] | None = None
+    """Filled in: first and last possible rank in the group."""
+
+    @property
+    def line(self) -> Line:
+        return (self.group, self.stack)
+
+
+def resolved_gap(design: Design, group: Group) -> bool:
+    """Says whether the ceiling clearly exceeds the floor."""
+    if (group, FLOOR) not in design.where:
+        return False
+    return bool(intervals(design.moments([{(group, CEILING): 1.0, (group, FLOOR): -1.0}]))[0, 1] > 0)
+
+
+def compare_cells(design: Design, entries: list[Entry]) -> None:
+    """Fills in the differences from naive and the rank sets of single rows: the second family."""
+    groups: dict[Group, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        if entry.whole and entry.line in design.where:
+            groups[entry.group].append(entry)
+    noise = _noise(design, {g: [[e.line] for e in own if not e.control] for g, own in groups.items()})
+    family: list[dict[str, Any]] = []
+    for entry in entries:
+        base = (entry.group, NAIVE)
+        if entry.stack == NAIVE or entry.line not in design.where or base not in design.where:
+            continue
+        parts = design.parts([{entry.line: 1.0, base: -1.0}])
+        prior = noise.get(entry.group) if entry.whole else None
+        moments = moderate(parts, dict.fromkeys(parts, prior) if prior else {})
+        entry.over = _difference(*intervals(moments)[0], p_of(moments), "accuracy")
+        if entry.whole:
+            family.append(entry.over)
+    _judge(family)
+    for group, own in groups.items():
+        ranked = [e for e in own if not e.control]
+        prior = noise.get(group)
+        sets = _ranks(design, [[e.line] for e in ranked], dict.fromkeys(design.blocks, prior) if prior else {})
+        for entry, ranks in zip(ranked, sets, strict=True):
+            entry.ranks = ranks
+
+
+def compare_overall(design: Design, entries: list[Entry], groups: list[Group]) -> dict[str, dict[str, Any]]:
+    """Returns for each stack its PGR over these (resolved) groups, its difference from naive's and its ranks."""
+    stacks: dict[str, dict[Group, Entry]] = defaultdict(dict)
+    for entry in entries:
+        stacks[entry.stack][entry.group] = entry
+    whole = {s: bool(groups) and all(g in own and own[g].whole for g in groups) for s, own in stacks.items()}
+    control = {s: any(e.control for e in own.values()) for s, own in stacks.items()}
+    compared = [s for s in stacks if whole[s] and not control[s]]
+    units: dict[str, list[list[Line]]] = {}
+    for name in design.blocks:
+        own_groups = [g for g in groups if g.task_name == name]
+        if own_groups:
+            units[name] = [[(g, s) for g in own_groups] for s in compared]
+    noise = _noise(design, units)
+    out: dict[str, dict[str, Any]] = {}
+    for stack, own in stacks.items():
+        had = [g for g in groups if g in own and (g, stack) in design.where]
+        out[stack] = {"complete": whole[stack], "control": control[stack], "groups": len(had), "ranks": None}
+        out[stack] |= _over_groups(design, stack, had, noise if whole[stack] else {})
+    _judge([e["over_naive"] for s, e in out.items() if e["over_naive"] and whole[s]])
+    sets = _ranks(design, [[(g, s) for g in groups] for s in compared], noise)
+    for stack, ranks in zip(compared, sets, strict=True):
+        out[stack]["ranks"] = ranks
+    return out
+
+
+def _over_groups(design: Design, stack: str, groups: list[Group], noise: Mapping[Any, Pooled]) -> dict[str, Any]:
+    if not groups:
+        return {"pgr": None, "over_naive": None}
+    gap = {(g, CEILING): 1.0 for g in groups} | {(g, FLOOR): -1.0 for g in groups}
+    gain = {(g, stack): 1.0 for g in groups} | {(g, FLOOR): -1.0 for g in groups}
+    pgr = design.ratio(gain, gap)
+    shown = {"mean": pgr.value, "low": pgr.low, "high": pgr.high} if pgr.bounded else None
+    if stack == NAIVE or not all((g, NAIVE) in design.where for g in groups):
+        return {"pgr": shown, "over_naive": None}
+    over = {(g, stack): 1.0 for g in groups} | {(g, NAIVE): -1.0 for g in groups}
+    parts = design.parts([over, gap])
+    ratio = ratio_of([moderate({name: part}, noise) for name, part in parts.items()])
+    ends = (ratio.low, ratio.high) if ratio.bounded else (None, None)
+    return {"pgr": shown, "over_naive": _difference(ratio.value, *ends, p_of(moderate(parts, noise)), "pgr")}
+
+
+def _difference(mean: float, low: float | None, high: float | None, p: float, unit: str) -> dict[str, Any]:
+    return {"mean": mean, "low": low, "high": high, "p": p, "p_adjusted": None, "verdict": "no evidence", "unit": unit}
+
+
+def _judge(family: list[dict[str, Any]]) -> None:
+    """Fills in adjusted p-values and verdicts of one family."""
+    for entry, adjusted in zip(family, holm(np.array([e["p"] for e in family])), strict=True):
+        entry["p_adjusted"] = float(adjusted)
+        entry["verdict"] = verdict(entry["mean"], float(adjusted))
+
+
+def _noise(design: Design, units: Mapping[Any, list[list[Line]]]) -> dict[Any, Pooled]:
+    """Returns pooled noise by unit; a unit lists, for each mitigation, the lines that are summed."""
+    values = {}
+    for name, mitigations in units.items():
+        if not mitigations:
+            continue
+        y = np.array([np.sum([design.series(line) for line in lines], 0) for lines in mitigations])
+        values[name] = y[:, np.isfinite(y).all(0)]
+    return pooled_noise(values)
+
+
+def _ranks(design: Design, sums: list[list[Line]], noise: Mapping[Any, Pooled]) -> list[list[int] | None]:
+    """Returns a rank set for each sum of lines, from all pairs; None where there is nothing to rank."""
+    if len(sums) < 2:
+        return [None] * len(sums)
+    parts = design.parts([dict.fromkeys(lines, 1.0) for lines in sums])
+    i, j = np.triu_indices(len(sums), 1)
+    mean, seeds, df, examples, squared = (np.zeros(len(i)) for _ in range(5))
+    known = np.ones(len(i), dtype=bool)
+    for name, part in parts.items():
+        mean += part.mean[i] - part.mean[j]
+        own = part.seeds[i, i] + part.seeds[j, j] - 2 * part.seeds[i, j]
+        own_df = np.minimum(part.df[i], part.df[j])
+        prior = noise.get(name)
+        if prior is not None and prior.df:
+            shrunk, own_df = prior.shrink(own * (part.df[i] + 1), own_df)
+            own = shrunk / (part.df[i] + 1)
+        known &= own_df > 0
+        seeds += own
+        squared += own**2 / np.maximum(own_df, 1e-9)
+        examples += part.examples[i, i] + part.examples[j, j] - 2 * part.examples[i, j]
+        df += own_df
+    df = np.where(squared > 0, seeds**2 / np.where(squared > 0, squared, 1.0), df)
+    p = np.ones((len(sums), len(sums)))
+    p[i, j] = p[j, i] = p_values(mean, seeds, np.where(known, df, 0.0), examples)
+    level = np.sum([part.mean for part in parts.values()], 0)
+    return [[int(a), int(b)] for a, b in rank_sets(level, p)]
