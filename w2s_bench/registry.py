@@ -217,6 +217,11 @@ class Registry:
             self.suites[name] = Path(path)
             self._origin["suite", name] = found
 
+    def given(self, kind: str, name: str) -> str | None:
+        """Returns what the user named to have an entry's plugin loaded; None for built-ins and installed ones."""
+        found = self._origin.get((kind, name))
+        return found.given if found else None
+
     def origin(self, kind: str, name: str) -> tuple[str, str]:
         """Returns distribution and version of a registered name; ours for what no plugin registered."""
         found = self._origin.get((kind, name))
