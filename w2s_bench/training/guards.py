@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -46,65 +47,88 @@ def _labels(name: str, hook: str, given: dict[str, Any], value: Any) -> Any:
     if value is None:
         return None
     if hook == "combine_votes":
-        votes = given.get("votes")
-        like = votes[0] if votes is not None else value
-        return as_labels(value, like, name, hook, may_abstain=True)
-    like = next(
-        (given[k] for k in ("labels", "logits") if k in given), given["batch"].labels if "batch" in given else value
-    )
-    return as_labels(value, like, name, hook)
+        return as_labels(value, given["votes"][0], name, hook, may_abstain=True)
+    return as_labels(value, given["logits"] if "logits" in given else given["labels"], name, hook)
 
 
 def _weights(name: str, hook: str, given: dict[str, Any], value: Any) -> Tensor:
-    like = next((given[k] for k in ("labels", "pool") if k in given), None)
-    good = isinstance(value, Tensor) and value.ndim == 1 and (like is None or len(value) == len(like))
+    return as_weights(value, len(given["labels"]), name, hook)
+
+
+def as_weights(value: Any, size: int, name: str, hook: str) -> Tensor:
+    """Returns the value where it is `size` finite weights >= 0; says what came otherwise."""
+    good = isinstance(value, Tensor) and value.shape == (size,)
     if not good or not bool(value.isfinite().all()) or bool((value < 0).any()):
-        size = "one finite weight >= 0 an example" if like is None else f"{len(like)} finite weights >= 0"
         came = f"shape {list(value.shape)}" if isinstance(value, Tensor) and not good else f"{value!r:.80}"
-        raise MitigationFailed(f"mitigation {name}: {hook} must return {size}; it returned {came}")
+        raise MitigationFailed(f"mitigation {name}: {hook} must return {size} finite weights >= 0; it returned {came}")
     return value.float()
 
 
 def _losses(name: str, hook: str, given: dict[str, Any], value: Any) -> Tensor:
-    like = next((given[k] for k in ("logits", "targets") if k in given), getattr(given.get("batch"), "labels", None))
-    good = isinstance(value, Tensor) and value.ndim == 1 and (like is None or len(value) == len(like))
-    if not good:
-        size = "one loss an example" if like is None else f"{len(like)} losses, one an example"
+    size = len(given["logits"])
+    if not isinstance(value, Tensor) or value.shape != (size,):
         came = f"shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-        raise MitigationFailed(f"mitigation {name}: {hook} must return {size}; it returned {came}")
+        raise MitigationFailed(
+            f"mitigation {name}: {hook} must return {size} losses, one an example; it returned {came}"
+        )
     if not bool(value.detach().isfinite().all()):
         raise MitigationFailed(f"mitigation {name}: {hook} returned losses that are not finite")
     return value
 
 
+def positions(value: Any, size: int) -> Tensor | None:
+    """Returns the value as positions in a pool of `size` examples, at least one; None where it is no such thing."""
+    try:
+        order = value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
+    except (TypeError, ValueError):
+        return None
+    whole = order.ndim == 1 and len(order) > 0 and not order.is_floating_point() and order.dtype != torch.bool
+    return order.long() if whole and int(order.min()) >= 0 and int(order.max()) < size else None
+
+
 def _order(name: str, hook: str, given: dict[str, Any], value: Any) -> Tensor:
-    size = len(given["pool"]) if "pool" in given else None
-    order = torch.as_tensor(np.asarray(value)) if not isinstance(value, Tensor) else value
-    whole = order.ndim == 1 and len(order) > 0 and not order.is_floating_point()
-    if not whole or bool((order < 0).any()) or (size is not None and bool((order >= size).any())):
+    size = len(given["pool"])
+    order = positions(value, size)
+    if order is None:
         raise MitigationFailed(
-            f"mitigation {name}: {hook} must return positions in the pool (0 to {size}), at least one; "
+            f"mitigation {name}: {hook} must return positions in the pool (0 to {size - 1}), at least one; "
             f"it returned {value!r:.80}"
         )
     return order
 
 
 def _rounds(name: str, hook: str, given: dict[str, Any], value: Any) -> Any:
-    known = set(given.get("students", ())) | {"strong"}
+    known = {*given["students"], "strong"}
     for plan in value if isinstance(value, list) and value else [None]:
         if not isinstance(plan, Round) or plan.student not in known or plan.labels not in ("votes", "previous"):
             raise MitigationFailed(
                 f"mitigation {name}: {hook} must return a list of Rounds over the students {sorted(known)} with labels "
                 f"`votes` or `previous`; it returned {plan if isinstance(value, list) else value!r:.80}"
             )
+        size = len(given["pool"])
+        if plan.examples is not None and positions(plan.examples, size) is None:
+            raise MitigationFailed(
+                f"mitigation {name}: {hook} must name a round's examples by positions in the pool (0 to {size - 1}), "
+                f"at least one; it returned {plan.examples!r:.80}"
+            )
+        for field, least in (("share", "> 0"), ("lr_scale", ">= 0")):
+            factor = getattr(plan, field)
+            if not math.isfinite(factor) or factor < 0 or (factor == 0 and least == "> 0"):
+                raise MitigationFailed(
+                    f"mitigation {name}: {hook} must give each round a finite {field} {least}; it returned {factor!r}"
+                )
     return value
 
 
 def _batch(name: str, hook: str, given: dict[str, Any], value: Any) -> Any:
-    if value is not None and not isinstance(value, Batch):
+    if value is None:
+        return None
+    if not isinstance(value, Batch):
         raise MitigationFailed(
             f"mitigation {name}: {hook} must return a Batch or None; it returned {type(value).__name__}"
         )
+    as_labels(value.labels, given["batch"].labels, name, f"{hook} (batch.labels)")
+    as_weights(value.weights, len(value.labels), name, f"{hook} (batch.weights)")
     return value
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import pluggy
@@ -17,24 +15,16 @@ from w2s_bench import hookimpl, hookspecs
 from w2s_bench.errors import W2SError
 from w2s_bench.protocols import Round
 from w2s_bench.training.batches import Batch
-from w2s_bench.training.guards import CHECKS, MitigationFailed, as_labels, blame
+from w2s_bench.training.guards import CHECKS, MitigationFailed, blame
 
-HOOKS = (
-    "combine_votes",
-    "plan_rounds",
-    "revise_labels",
-    "weigh_examples",
-    "order_examples",
-    "fit_student",
-    "training_batch",
-    "training_targets",
-    "training_loss",
-)
 MARK = "w2s_bench_impl"
 
 
 class Defaults:
     """What happens where no mitigation claims a hook: naive finetuning."""
+
+    shuffle: Callable[[], Tensor]
+    """The seeded shuffle of the pass that is being asked for; set by `Stack.order_examples`."""
 
     @hookimpl
     def combine_votes(self, votes: Tensor) -> Tensor:
@@ -45,6 +35,11 @@ class Defaults:
     def plan_rounds(self) -> list[Round]:
         """Returns one round of the strong student."""
         return [Round()]
+
+    @hookimpl
+    def order_examples(self) -> Tensor:
+        """Returns a seeded shuffle in length buckets."""
+        return self.shuffle()
 
     @hookimpl
     def training_targets(self, batch: Batch) -> Tensor:
@@ -67,7 +62,8 @@ class Stack:
         self.objects = {name: factory() for name, factory in self.members}
         self.manager = pluggy.PluginManager("w2s_bench")
         self.manager.add_hookspecs(hookspecs)
-        self.manager.register(Defaults(), "default")
+        self.defaults = Defaults()
+        self.manager.register(self.defaults, "default")
         self.guarded = {name: self._guard(name, plugin) for name, plugin in self.objects.items()}
         for name, plugin in self.guarded.items():
             self.manager.register(plugin, name)
@@ -78,9 +74,9 @@ class Stack:
         return Stack(self.members, self.rngs)
 
     def owner(self, hook: str) -> str | None:
-        """Returns the name of the mitigation that claims a hook, None where the default stands."""
-        claims = [i.plugin_name for i in getattr(self.hook, hook).get_hookimpls() if not i.wrapper]
-        return next((name for name in claims if name != "default"), None)
+        """Returns the mitigation with the last word on a hook, its outermost one; None where the default stands."""
+        names = [i.plugin_name for i in getattr(self.hook, hook).get_hookimpls()]
+        return next((name for name in reversed(names) if name != "default"), None)
 
     # --- asked once a cell or once a round
 
@@ -94,9 +90,9 @@ class Stack:
 
     def revise_labels(self, labels: Tensor, pool: Any, round_plan: Round) -> Tensor:
         """Returns labels [N, C] that went through the chain."""
-        for name, call in self._implementations("revise_labels"):
+        for _, call in self._implementations("revise_labels"):
             revised = call(labels=labels, pool=pool, round_plan=round_plan)
-            labels = labels if revised is None else as_labels(revised, labels, name, "revise_labels")
+            labels = labels if revised is None else revised
         return labels
 
     def weigh_examples(self, labels: Tensor, pool: Any, round_plan: Round) -> Tensor:
@@ -106,8 +102,9 @@ class Stack:
             weights = weights * call(labels=labels, pool=pool, round_plan=round_plan)
         return weights
 
-    def order_examples(self, **asked: Any) -> Tensor | None:
-        """Returns positions for one pass, or None where nobody claims the order."""
+    def order_examples(self, shuffle: Callable[[], Tensor], **asked: Any) -> Tensor:
+        """Returns positions for one pass; `shuffle` makes the order that holds where nobody claims it."""
+        self.defaults.shuffle = shuffle
         return self.hook.order_examples(**asked)
 
     def fit_student(self, problem: Any) -> Any:
@@ -150,63 +147,81 @@ class Stack:
     def _guard(self, name: str, plugin: Any) -> Any:
         """Returns a stand-in for the plugin whose hooks check what they return and say who failed."""
         stand_in = _Guarded()
-        for hook in HOOKS:
-            method = getattr(plugin, hook, None)
+        for attribute in dir(type(plugin)):
+            method = getattr(plugin, attribute)
             options = getattr(method, MARK, None)
-            if options is None:
-                continue
-            setattr(stand_in, hook, self._guarded(name, hook, method, options["wrapper"]))
+            if isinstance(options, dict):
+                hook = options.get("specname") or attribute
+                setattr(stand_in, hook, self._guarded(name, hook, method, options))
         return stand_in
 
-    def _guarded(self, name: str, hook: str, method: Callable[..., Any], wrapper: bool) -> Callable[..., Any]:
-        names = list(inspect.signature(method).parameters)
-        pool_at = next((names.index(n) for n in ("pool", "problem") if n in names), None)
-        batch_at = names.index("batch") if hook == "training_batch" else None
+    def _guarded(self, name: str, hook: str, method: Callable[..., Any], options: dict[str, Any]) -> Callable[..., Any]:
+        wanted = list(inspect.signature(method).parameters)
+        offered = list(inspect.signature(getattr(hookspecs, hook)).parameters)
         check = CHECKS.get(hook)
 
-        def own(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-            """Returns the arguments with this mitigation's own generator in them."""
-            values = list(arguments)
-            if pool_at is not None:
-                values[pool_at] = values[pool_at].seen_by(name)
-            if batch_at is not None:
-                values[batch_at] = replace(values[batch_at], rng=self.rngs[name])
-            return tuple(values)
+        def own(arguments: tuple[Any, ...]) -> list[Any]:
+            """Returns the arguments that the method names, with this mitigation's own generator in them."""
+            values = dict(zip(offered, arguments, strict=True))
+            for holder in ("pool", "problem"):
+                if holder in wanted:
+                    values[holder] = values[holder].seen_by(name)
+            if hook == "training_batch":
+                values["batch"] = replace(values["batch"], rng=self.rngs[name])
+            return [values[n] for n in wanted]
 
         def checked(arguments: tuple[Any, ...], result: Any) -> Any:
             if result is None and hook not in ("revise_labels", "training_batch"):
-                remedy = "return what `yield` gave it, or a change of it" if wrapper else "return a value"
+                remedy = "return what `yield` gave it, or a change of it" if options["wrapper"] else "return a value"
                 raise MitigationFailed(f"mitigation {name}: {hook} returned None; it must {remedy}")
-            return check(name, hook, dict(zip(names, arguments, strict=True)), result) if check else result
+            return check(name, hook, dict(zip(offered, arguments, strict=True)), result) if check else result
 
-        if wrapper:
+        def claim(*arguments: Any) -> Any:
+            try:
+                result = method(*own(arguments))
+            except W2SError:
+                raise
+            except Exception as error:
+                raise blame(name, hook, error) from error
+            return checked(arguments, result)
 
-            def guarded(*arguments: Any) -> Any:
+        def wrapper(*arguments: Any) -> Any:
+            # driven by hand: pluggy's own errors about yields would be laid at the door of the wrapper around this one
+            yielded, from_within = False, None
+            try:
+                generator = method(*own(arguments))
+                next(generator)
+                yielded = True
                 try:
-                    result = yield from method(*own(arguments))
-                except W2SError:
-                    raise
+                    inner = yield
                 except Exception as error:
-                    raise blame(name, hook, error) from error
-                return checked(arguments, result)
-
-        else:
-
-            def guarded(*arguments: Any) -> Any:
-                try:
-                    result = method(*own(arguments))
-                except W2SError:
+                    from_within = error
+                    generator.throw(error)
+                else:
+                    generator.send(inner)
+                raise MitigationFailed(f"mitigation {name}: {hook} yields a second time; a wrapper yields once")
+            except StopIteration as end:
+                if not yielded:
+                    raise MitigationFailed(
+                        f"mitigation {name}: {hook} returned before its `yield`; a wrapper yields once, always"
+                    ) from None
+                result = end.value
+            except W2SError:
+                raise
+            except Exception as error:
+                if error is from_within:
                     raise
-                except Exception as error:
-                    raise blame(name, hook, error) from error
-                return checked(arguments, result)
+                raise blame(name, hook, error) from error
+            return checked(arguments, result)
 
-        return functools.update_wrapper(guarded, method)  # pluggy reads the names of the arguments through it
+        guarded = wrapper if options["wrapper"] else claim
+        setattr(guarded, MARK, {**options, "specname": None})
+        guarded.__wrapped__ = getattr(hookspecs, hook)  # type: ignore[attr-defined]  # pluggy reads the arguments there
+        return guarded
 
 
-class _Guarded(SimpleNamespace):
-    __hash__ = object.__hash__  # pluggy keeps plugins in sets
-    __eq__ = object.__eq__
+class _Guarded:
+    """A stand-in that holds the guarded hooks of one mitigation."""
 
 
 def _single(caller: pluggy.HookCaller) -> Callable[..., Any]:
