@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -58,6 +61,11 @@ def raise_student(bench: Bench, stack: Stack, pool: Pool) -> Student:
         plan = planned.with_previous(previous, number)
         if previous is None and (plan.labels == "previous" or not plan.fresh):
             raise W2SError(f"mitigation {stack.owner('plan_rounds')}: the first round has no round before it")
+        if number and not plan.fresh and plan.student != rounds[number - 1].student:
+            raise W2SError(
+                f"mitigation {stack.owner('plan_rounds')}: round {number + 1} continues `{plan.student}`, but the "
+                f"round before it fits `{rounds[number - 1].student}`; name the same student, or fresh=True"
+            )
         labels = votes if plan.labels == "votes" or previous is None else previous.predict(pool.inputs)
         previous = fit_round(bench, stack.fresh(), pool, plan, labels)
     assert previous is not None
@@ -71,7 +79,7 @@ def fit_round(bench: Bench, stack: Stack, pool: Pool, plan: Round, labels: Tenso
     given = torch.where(silent[:, None], spread, labels)  # mitigations never meet a NaN
     labels = stack.revise_labels(given, pool, plan)
     weights = stack.weigh_examples(labels, pool, plan)
-    still_silent = silent & (labels == spread).all(-1)
+    still_silent = silent & ((labels - spread).abs() < 1e-6).all(-1)
     weights = torch.where(still_silent, torch.zeros_like(weights), weights)
     if plan.examples is not None:
         chosen = torch.zeros(len(weights), dtype=torch.bool)
@@ -112,8 +120,8 @@ class Problem:
     @property
     def steps(self) -> int:
         """Optimiser steps of this round; what a filter leaves out does not shorten it."""
-        full = self.recipe.epochs * max(1, len(self.labels) // self.recipe.batch_size)
-        return max(1, int(full * self.plan.share))
+        examples = self.recipe.epochs * len(self.labels) * self.plan.share
+        return max(1, int(examples / self.recipe.batch_size + 1e-6))
 
     def new_student(self) -> Student:
         """Returns a student to train, the last round's where the plan continues it; twins differ in their seed."""
@@ -152,17 +160,20 @@ class Problem:
     def _pass(self, epoch: int, progress: float, reader: Student, size: int) -> Iterator[np.ndarray]:
         """Yields the positions of each batch of one pass."""
         kept = (self.weights > 0).numpy()
+
+        def shuffle() -> Tensor:
+            rng = np.random.default_rng(derive(self.bench.seed, "shuffle", self.plan.index, epoch))
+            shuffled = rng.permutation(np.flatnonzero(kept))
+            lengths = reader.tokens(self.pool.inputs).lengths
+            return torch.from_numpy(np.concatenate(list(bucketed(shuffled, lengths, size, rng))))
+
         asked = {"labels": self.labels, "weights": self.weights, "pool": self.pool}
-        order = self.stack.order_examples(**asked, round_plan=self.plan, epoch=epoch, progress=progress)
-        if order is not None:
-            chosen = order.numpy()[kept[order.numpy()]]
-            if len(chosen) == 0:
-                owner = self.stack.owner("order_examples")
-                raise W2SError(f"mitigation {owner}: order_examples named only examples that the others left out")
-            return consecutive(chosen, size)
-        rng = np.random.default_rng(derive(self.bench.seed, "shuffle", self.plan.index, epoch))
-        shuffled = rng.permutation(np.flatnonzero(kept))
-        return bucketed(shuffled, reader.tokens(self.pool.inputs).lengths, size, rng)
+        order = self.stack.order_examples(shuffle, **asked, round_plan=self.plan, epoch=epoch, progress=progress)
+        chosen = order.numpy()[kept[order.numpy()]]
+        if len(chosen) == 0:
+            owner = self.stack.owner("order_examples")
+            raise W2SError(f"mitigation {owner}: order_examples named only examples that the others left out")
+        return consecutive(chosen, size)
 
 
 class Feed:
@@ -184,21 +195,33 @@ def lightning_loop(problem: Problem) -> Student:
     """Returns the student after the round's steps under Lightning's Trainer."""
     bench, recipe = problem.bench, problem.recipe
     student = problem.new_student()
-    bare = {
-        "barebones": not bench.trainer,
-        "logger": None if not bench.trainer else False,
-        "enable_checkpointing": None if not bench.trainer else False,
+    off = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+    settings: dict[str, Any] = {
+        "max_steps": problem.steps,
+        "max_epochs": -1,
+        "accelerator": bench.hardware["accelerator"],
+        "devices": 1,
+        "precision": recipe.precision,
+        "gradient_clip_val": recipe.clip_norm or None,
+        "accumulate_grad_batches": recipe.accumulate,
+        **({**dict.fromkeys(off, False), **bench.trainer} if bench.trainer else {"barebones": True}),
     }
-    trainer = lightning.Trainer(
-        max_steps=problem.steps,
-        max_epochs=-1,
-        accelerator=bench.hardware["accelerator"],
-        devices=1,
-        precision=recipe.precision,
-        gradient_clip_val=recipe.clip_norm or None,
-        accumulate_grad_batches=recipe.accumulate,
-        **{k: v for k, v in bare.items() if v is not None},
-        **bench.trainer,
-    )
-    trainer.fit(student, train_dataloaders=Feed(problem))
+    with quiet():
+        lightning.Trainer(**settings).fit(student, train_dataloaders=Feed(problem))
     return student.to(student.home)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps Lightning's notes about devices, tips and loaders off the terminal; its errors still show."""
+    loggers = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"lightning\.")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
