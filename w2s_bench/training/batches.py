@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,14 +47,20 @@ class Batch:
         return replace(self, inputs={k: v.to(device) for k, v in self.inputs.items()}, **moved)
 
     def split(self, parts: int) -> list[Batch]:
-        """Returns micro-batches, which together are this batch."""
+        """Returns exactly `parts` micro-batches, which together are this batch.
+
+        Of a batch with fewer examples than parts, the last ones repeat its first example at weight 0.
+        """
         if parts == 1:
             return [self]
         pairs = "input_ids" in self.inputs and len(self.inputs["input_ids"]) == 2 * len(self.labels)
         out = []
-        for at in torch.arange(len(self.labels)).chunk(parts):
+        for at in torch.arange(len(self.labels)).tensor_split(parts):
+            idle = len(at) == 0
+            at = torch.zeros(1, dtype=torch.long) if idle else at
             rows = torch.cat([at, at + len(self.labels)]) if pairs else at
             own = {k: getattr(self, k)[at] for k in ("index", "labels", "weights")}
+            own["weights"] = own["weights"] * (not idle)
             inputs = {k: v[..., at, :] if k == "features" else v[rows] for k, v in self.inputs.items()}
             out.append(replace(self, inputs=inputs, votes=self.votes[:, at], **own))
         return out
@@ -79,7 +87,7 @@ def cached_array(folder: str, key: str, make: Callable[[], dict[str, np.ndarray]
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
         arrays = make()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{key}.{os.getpid()}.npz")
