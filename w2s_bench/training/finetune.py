@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -22,15 +23,20 @@ Fitted = Student
 
 def finetune(backbone: Backbone, task: TaskInfo, inputs: Inputs, labels: Tensor, recipe: Recipe, seed: int) -> Fitted:
     """Returns a model finetuned on labels [N, C] by the recipe; it has `predict(inputs)` and `save(folder)`."""
-    bench = _bench(backbone, task, recipe, seed)
+    return learn(_bench(backbone, task, recipe, seed), inputs, labels)
+
+
+def learn(bench: Bench, inputs: Inputs, labels: Tensor) -> Fitted:
+    """Returns the bench's strong student finetuned on labels [N, C], as `raise_student` does it under no mitigation."""
     votes = labels[None]
-    pool = Pool(task, inputs, votes, inputs.take([]), votes[:, :0], [], {}, lambda: labels)
+    pool = Pool(bench.task, inputs, votes, inputs.take([]), votes[:, :0], [], {}, lambda: labels)
     return fit_round(bench, Stack([], {}), pool, Round(), labels)
 
 
 def restore(backbone: Backbone, task: TaskInfo, folder: Path, recipe: Recipe) -> Fitted:
     """Returns the model that `Fitted.save` wrote to a folder."""
-    fitted = _bench(backbone, task, recipe, seed=0).student("strong", Stack([], {}))
+    bench = replace(_bench(backbone, task, recipe, seed=0), identities={})  # not one of the models of this stage
+    fitted = bench.student("strong", Stack([], {}))
     fitted.restore(folder)
     return fitted
 

@@ -38,18 +38,19 @@ class Asked:
         return torch.as_tensor(np.asarray(self._ask("correct", inputs, np.asarray(answers)), dtype=np.int64))
 
     def _ask(self, what: str, inputs: Inputs, *rest: Any) -> np.ndarray:
-        if self._object is None:
-            self._object = self._restore()
-        method = getattr(self._object, what, None)
-        if method is None:
-            raise W2SError(f"supervisor {self.name} offers no `{what}`; use one that does (`w2s list supervisors`)")
-        self._meter.supervisor_calls += len(inputs)
-        try:
-            return method(inputs, *rest)
-        except W2SError:
-            raise
-        except Exception as error:
-            raise W2SError(f"supervisor {self.name}: {what} raised {type(error).__name__}: {error}") from error
+        with torch.random.fork_rng():  # an answer must not move the streams of dropout
+            if self._object is None:
+                self._object = self._restore()
+            method = getattr(self._object, what, None)
+            if method is None:
+                raise W2SError(f"supervisor {self.name} offers no `{what}`; use one that does (`w2s list supervisors`)")
+            self._meter.supervisor_calls += len(inputs)
+            try:
+                return method(inputs, *rest)
+            except W2SError:
+                raise
+            except Exception as error:
+                raise W2SError(f"supervisor {self.name}: {what} raised {type(error).__name__}: {error}") from error
 
 
 @dataclass

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
+import random
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +20,10 @@ from w2s_bench import exchange
 from w2s_bench.cells import Entry
 from w2s_bench.errors import W2SError
 from w2s_bench.jobs import Job
-from w2s_bench.protocols import Inputs, Lesson, Recipe, Tuning
+from w2s_bench.protocols import Backbone, Inputs, Lesson, Recipe, Tuning
 from w2s_bench.registry import Registry, load
 from w2s_bench.seeds import derive
-from w2s_bench.training.finetune import SURROUNDINGS, finetune
+from w2s_bench.training.finetune import SURROUNDINGS, learn
 from w2s_bench.training.life import Bench, raise_student
 from w2s_bench.training.meter import Meter
 from w2s_bench.training.pool import Asked, Pool
@@ -43,6 +45,7 @@ def run(folder: str) -> None:
 def work(folder: Path) -> None:
     """Does the job in a folder."""
     job = Job.read(folder)
+    job = replace(job, hardware={"accelerator": "cpu", **job.hardware})
     _prepare_torch(job)
     registry = load(job.plugins)
     (folder / "out").mkdir(exist_ok=True)
@@ -64,7 +67,6 @@ def supervise(job: Job, registry: Registry, inputs: dict[str, Inputs], folder: P
     name = job.entry.name
     supervisor = registry.get("supervisor", name).build(job.entry.options)
     truth = np.load(folder / "in" / "truth.npy", allow_pickle=False)
-    torch.manual_seed(job.seed)
     _blaming(name, "fit", supervisor.fit, inputs["supervision"], truth, Lesson(job.task, job.seed, job.recipe))
     asked = [split for split in ("transfer", "validation", "test") if split in inputs]
     votes = {split: np.asarray(_blaming(name, "label", supervisor.label, inputs[split])) for split in asked}
@@ -78,22 +80,14 @@ def ceiling(job: Job, registry: Registry, bench: Bench, inputs: dict[str, Inputs
     """Finetunes the student on the ground truth of the transfer split: its examples, its recipe, its seed."""
     truth = torch.from_numpy(np.load(folder / "in" / "truth.npy", allow_pickle=False))
     labels = torch.nn.functional.one_hot(truth, job.task.n_classes).float()
-    body = registry.get("student", job.entry.name).build(job.entry.options).backbone
-    # the name is what raise_student gives the strong student, so that both draw the same weights and batches
-    fitted = finetune(
-        body(derive(job.seed, "weights", "strong", 0)), job.task, inputs["transfer"], labels, job.recipe, job.seed
-    )
-    bench.identities["strong"] = fitted.backbone.identity
-    _write_predictions(fitted, inputs, folder)
+    bench.backbones = {"strong": _model(job, registry, job.entry)}
+    _write_predictions(learn(bench, inputs["transfer"], labels), inputs, folder)
 
 
 def train(job: Job, registry: Registry, bench: Bench, inputs: dict[str, Inputs], folder: Path) -> None:
     """Raises the strong student on the votes, under the stack of mitigations."""
-    models: dict[str, tuple[Any, Recipe]] = {}
-    for name, entry in {"strong": job.entry, **job.intermediate}.items():
-        student = registry.get("student", entry.name).build(entry.options)
-        models[name] = (functools.partial(_blaming, entry.name, "backbone", student.backbone), _recipe(job, entry))
-    bench.backbones = models
+    entries = {"strong": job.entry, **job.intermediate}
+    bench.backbones = {name: _model(job, registry, entry) for name, entry in entries.items()}
     rngs = {m.name: torch.Generator().manual_seed(derive(job.seed, "mitigation", m.name)) for m in job.mitigations}
     stack = Stack(
         [(m.name, functools.partial(registry.get("mitigation", m.name).build, m.options)) for m in job.mitigations],
@@ -113,10 +107,11 @@ def train(job: Job, registry: Registry, bench: Bench, inputs: dict[str, Inputs],
     _write_predictions(raise_student(bench, stack, pool), inputs, folder)
 
 
-def _recipe(job: Job, entry: Entry) -> Recipe:
-    """Returns the protocol's recipe with what belongs to a student entry put in."""
+def _model(job: Job, registry: Registry, entry: Entry) -> tuple[Callable[[int], Backbone], Recipe]:
+    """Returns how a student is loaded, and the protocol's recipe with what belongs to its entry put in."""
+    student = registry.get("student", entry.name).build(entry.options)
     own = {k: entry.options[k] for k in Tuning.__dataclass_fields__ if k != "replicate" and k in entry.options}
-    return replace(job.recipe, **own)
+    return functools.partial(_blaming, entry.name, "backbone", student.backbone), replace(job.recipe, **own)
 
 
 def _asked(job: Job, registry: Registry, k: int, entry: Entry, meter: Meter, folder: Path) -> Asked:
@@ -136,12 +131,12 @@ def _asked(job: Job, registry: Registry, k: int, entry: Entry, meter: Meter, fol
 def _frozen_features(bench: Bench, inputs: Inputs) -> Tensor:
     load, recipe = bench.backbones["strong"]
     seed = derive(bench.seed, "weights", "strong", 0)
-    body = load(seed)
     probe = replace(recipe, tune="probe")
-    frozen = Student(
-        body, bench.task, probe, seed, Stack([], {}), bench.meter, bench.cache, bench.hardware["accelerator"]
-    )
-    return frozen.features(inputs)
+    accelerator = bench.hardware["accelerator"]
+    with torch.random.fork_rng():  # asking for features must not move the streams of dropout
+        torch.manual_seed(seed)
+        frozen = Student(load(seed), bench.task, probe, seed, Stack([], {}), bench.meter, bench.cache, accelerator)
+        return frozen.features(inputs)
 
 
 def _write_predictions(fitted: Student, inputs: dict[str, Inputs], folder: Path) -> None:
@@ -164,3 +159,6 @@ def _prepare_torch(job: Job) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(int(job.hardware.get("threads", 1)))
     torch.use_deterministic_algorithms(True, warn_only=True)
+    random.seed(job.seed)  # for plugins that draw from the global streams
+    np.random.seed(job.seed)
+    torch.manual_seed(job.seed)
