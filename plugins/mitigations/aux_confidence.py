@@ -9,21 +9,25 @@ def harden(logits, prior):
     """Returns one-hot targets [B, C] from logits [B, C] so that each class gets its share of `prior` [C].
 
     Two classes: the threshold is the quantile of the logit margin (probabilities tie once float32 saturates). More
-    classes: argmax after each logit is shifted until the mean prediction meets the prior, three fixed-point steps.
+    classes: of all ways to deal out the shares, the one with the largest sum of chosen logits, which for two classes is
+    the same thing.
     """
     import torch
 
-    classes = logits.shape[-1]
+    size, classes = logits.shape
     if classes == 2:
         margin = logits[:, 1] - logits[:, 0]
-        chosen = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
-        chosen[margin.argsort(descending=True)[: int(torch.round(prior[1] * len(logits)))]] = 1
+        chosen = torch.zeros(size, dtype=torch.long, device=logits.device)
+        chosen[margin.argsort(descending=True)[: int(torch.round(prior[1] * size))]] = 1
     else:
-        shift = torch.zeros(classes, device=logits.device)
-        for _ in range(3):
-            mean = (logits + shift).softmax(-1).mean(0)
-            shift = shift + (prior.clamp(min=1e-6) / mean.clamp(min=1e-6)).log()
-        chosen = (logits + shift).argmax(-1)
+        from scipy.optimize import linear_sum_assignment
+
+        seats = prior.double() * size
+        counts = seats.floor().long()
+        counts[(seats - counts).argsort(descending=True, stable=True)[: size - int(counts.sum())]] += 1
+        column = torch.arange(classes, device=logits.device).repeat_interleave(counts)
+        _, seat = linear_sum_assignment(-logits[:, column].double().cpu().numpy())
+        chosen = column[torch.as_tensor(seat, device=logits.device)]
     return torch.nn.functional.one_hot(chosen, classes).to(logits.dtype)
 
 

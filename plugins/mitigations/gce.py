@@ -1,5 +1,6 @@
 """Generalized cross-entropy, a loss between cross-entropy and mean absolute error."""
 
+import math
 from dataclasses import dataclass
 
 from w2s_bench import hookimpl
@@ -24,16 +25,22 @@ class GeneralizedCrossEntropy:
         k: float = 0.5
         """Where the truncation begins."""
 
+        def __post_init__(self):
+            if not 0 < self.q <= 1:
+                raise ValueError(f"q must lie above 0 and at most at 1, not {self.q}")
+            if not 0 < self.k < 1:
+                raise ValueError(f"k must lie between 0 and 1, not {self.k}")
+
     def __init__(self, options):
         self.options = options
 
     @hookimpl
     def training_loss(self, logits, targets):
         """Returns the loss of each example."""
-        p = logits.softmax(-1)
+        log_p = logits.log_softmax(-1)  # the slope of p**q is infinite where p underflows
         if self.options.truncated:
-            p = p.clamp(min=self.options.k)
-        return (targets * (1 - p**self.options.q) / self.options.q).sum(-1)
+            log_p = log_p.clamp(min=math.log(self.options.k))
+        return (targets * -(self.options.q * log_p).expm1() / self.options.q).sum(-1)
 
 
 @hookimpl

@@ -29,7 +29,9 @@ class Naive:
             return None
         import torch
 
-        return torch.nn.functional.one_hot(labels.argmax(-1), labels.shape[-1]).to(labels.dtype)
+        hard = torch.nn.functional.one_hot(labels.argmax(-1), labels.shape[-1]).to(labels.dtype)
+        undecided = labels.amax(-1) == labels.amin(-1)  # a supervisor that abstained has no likeliest class
+        return torch.where(undecided[:, None], labels, hard)
 
 
 @hookimpl
