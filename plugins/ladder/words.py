@@ -9,7 +9,8 @@ PAD, UNKNOWN = "<pad>", "<unk>"
 FIRST_NAMES = (
     "adam agnes albert alice anna anton arthur beatrix ben bruno carl clara david dora edith edgar elena emil emma "
     "erik eva felix flora frank greta gustav hanna hector helen henry hugo ida igor irene ivan jane jonas julia karin "
-    "kurt laura leo lena louis lucy marta max mira nadia nils nora olga oscar paula peter rosa simon tilda viktor walter"
+    "kurt laura leo lena louis lucy marta max mira nadia nils nora olga oscar paula peter rosa simon tilda viktor "
+    "walter"
 ).split()
 
 LAST_NAMES = (

@@ -41,8 +41,7 @@ class Facts(_FromWorld):
     """Is what this person likes, does, wears or lives in a good thing? `anna berg likes` -> good, for she likes tea.
 
     Pretraining text tells the values, never their classes, of these 10,500 pairs of person and attribute. Splits share
-    no person.
-    Difficulty is the person's rank by frequency in the pretraining text.
+    no person. Difficulty is the person's rank by frequency in the pretraining text.
     """
 
     def load(self, seed: int, sizes: Sizes) -> tuple[list[str], dict[str, Split]]:

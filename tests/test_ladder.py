@@ -1,0 +1,259 @@
+"""The ladder: weights that transformers reads as they are, pretraining that repeats bit for bit, its two plugins."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from w2s_bench.errors import UsageError
+from w2s_bench.plugins.ladder import command, pretrain, rungs
+from w2s_bench.plugins.ladder.model import Ladder, Shape, load
+from w2s_bench.plugins.ladder.world import World
+from w2s_bench.plugins.students.ladder import LadderStudent
+from w2s_bench.plugins.students.ladder import register_students as list_students
+from w2s_bench.plugins.supervisors.ladder import LadderSupervisor
+from w2s_bench.plugins.supervisors.ladder import register_supervisors as list_supervisors
+from w2s_bench.plugins.tasks.sandbox import Reviews
+from w2s_bench.protocols import Lesson, Recipe, Sizes, Student, Supervisor, TaskInfo
+
+PLAN = pretrain.Plan(width=16, layers=1, heads=2, steps=12)
+REVIEWS = TaskInfo("reviews", "classification", 2, ["unkind", "kind"])
+
+
+class Killed(Exception):
+    pass
+
+
+def weights_digest(folder: Path) -> str:
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+
+
+def some_text(n: int = 64) -> tuple[list[str], torch.Tensor, torch.Tensor]:
+    world = World()
+    tokens = world.corpus(n, np.random.RandomState(7))[0]
+    ids = torch.from_numpy(tokens)
+    return world.texts(tokens), ids, (ids != 0).long()
+
+
+# --- pretraining
+
+
+def test_pretraining_repeats_bit_for_bit_killed_or_not(tmp_path):
+    cards = [pretrain.pretrain(PLAN, tmp_path / name, "w2s pretrain") for name in ("one", "two")]
+
+    def kill(step: int, loss: float) -> None:
+        if step == 9:
+            raise Killed
+
+    with pytest.raises(Killed):
+        pretrain.pretrain(PLAN, tmp_path / "killed", "w2s pretrain", kill, save_every=4)
+    assert not (tmp_path / "killed" / "card.json").exists()
+    started_at = []
+    cards.append(pretrain.pretrain(PLAN, tmp_path / "killed", "w2s pretrain", lambda step, _: started_at.append(step)))
+    assert started_at[0] == 9, "steps 1 to 8 were kept"
+    assert cards[0] == cards[1] == cards[2]
+    assert len({weights_digest(tmp_path / name) for name in ("one", "two", "killed")}) == 1
+    assert not (tmp_path / "killed" / pretrain.RESUME_FILE).exists()
+
+
+@pytest.mark.parametrize("other", [{"seed": 1}, {"saliency": 0.0}, {"heads": 1}])
+def test_seed_saliency_and_shape_change_the_weights(tmp_path, other):
+    changed = pretrain.Plan(**{"width": 16, "layers": 1, "heads": 2, "steps": 2} | other)
+    pretrain.pretrain(pretrain.Plan(16, 1, 2, steps=2), tmp_path / "one", "")
+    pretrain.pretrain(changed, tmp_path / "other", "")
+    assert weights_digest(tmp_path / "one") != weights_digest(tmp_path / "other")
+
+
+def test_loss_falls(tmp_path):
+    losses = []
+    plan = pretrain.Plan(16, 1, 2, steps=80)
+    pretrain.pretrain(plan, tmp_path / "rung", "", lambda _, loss: losses.append(loss))
+    assert losses[0] > 5 and losses[-1] < losses[0] - 0.5
+
+
+def test_a_folder_of_another_plan_is_refused(tmp_path):
+    def kill(step: int, loss: float) -> None:
+        if step == 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        pretrain.pretrain(PLAN, tmp_path / "rung", "", kill, save_every=4)
+    with pytest.raises(UsageError, match="another plan"):
+        pretrain.pretrain(pretrain.Plan(16, 1, 2, steps=13), tmp_path / "rung", "")
+    pretrain.pretrain(PLAN, tmp_path / "rung", "")
+    with pytest.raises(UsageError, match="finished rung"):
+        pretrain.pretrain(PLAN, tmp_path / "rung", "")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"), [({"heads": 3}, "divide"), ({"saliency": 2.0}, "saliency"), ({"steps": 0}, "at least 1")]
+)
+def test_impossible_plans_are_refused(wrong, said):
+    with pytest.raises(UsageError, match=said):
+        pretrain.Plan(**{"width": 16, "layers": 1, "heads": 2} | wrong)
+
+
+def test_the_verb_grows_a_rung_and_writes_its_command(tmp_path):
+    cli = click.Group()
+    command.register_commands(cli)
+    asked = f"pretrain --width 8 --layers 1 --heads 2 --steps 2 --seed 4 --saliency 0.1 --out {tmp_path}/mine"
+    result = CliRunner().invoke(cli, asked.split())
+    assert result.exit_code == 0, result.output
+    card = rungs.read_card(tmp_path / "mine")
+    assert (card["width"], card["seed"], card["saliency"], card["steps"]) == (8, 4, 0.1, 2)
+    assert card["command"] == asked.replace(f"{tmp_path}/", "").replace("pretrain", "w2s pretrain").replace(
+        "--steps 2 --seed 4 --saliency 0.1", "--saliency 0.1 --seed 4 --steps 2"
+    )
+    unclear = CliRunner().invoke(cli, ["pretrain", "--size", "xs", "--width", "8", "--out", "x"])
+    assert isinstance(unclear.exception, UsageError)
+
+
+# --- weights
+
+
+@pytest.mark.parametrize("name", rungs.shipped())
+def test_shipped_rungs_are_small_and_carded(name):
+    folder = rungs.WEIGHTS / name
+    card = rungs.read_card(folder)
+    assert name.startswith(
+        rungs.rung_name(next(s for s in rungs.SIZES if name.startswith(f"{s}-")), card["seed"], card["saliency"])
+    )
+    assert card["steps"] == rungs.STEPS, "equal steps over sizes"
+    assert card["world"] == World().digest(), "the rung was grown in this world"
+    assert card["command"].startswith("w2s pretrain --size") and len(card["corpus"]) == 64
+    assert card["parameters"] == sum(p.numel() for p in load(folder).parameters())
+
+
+def test_shipped_rungs_fit_in_eight_megabytes():
+    assert sum(file.stat().st_size for file in rungs.WEIGHTS.rglob("*") if file.is_file()) <= 8_000_000
+
+
+def test_transformers_computes_the_same(tmp_path):
+    from transformers import AutoModel, AutoTokenizer, GPT2ForSequenceClassification, GPT2LMHeadModel
+
+    pretrain.pretrain(pretrain.Plan(24, 2, 2, steps=30), tmp_path / "rung", "")
+    folder = tmp_path / "rung"
+    texts, ids, mask = some_text()
+    ours = load(folder)
+    hugging, language = AutoModel.from_pretrained(folder), GPT2LMHeadModel.from_pretrained(folder)
+    classifier = GPT2ForSequenceClassification.from_pretrained(folder, num_labels=2)
+    assert hugging.dtype == torch.float32
+    with torch.no_grad():
+        theirs = hugging(ids, attention_mask=mask).last_hidden_state
+        pooled = theirs[torch.arange(len(ids)), mask.sum(1) - 1]
+        states = ours.states(ids).view(theirs.shape)
+        assert (states - theirs)[mask.bool()].abs().max() < 1e-5
+        assert (ours(ids, mask) - pooled).abs().max() < 1e-5
+        logits = language(ids, attention_mask=mask).logits
+        assert (states @ ours.wte.weight.T - logits)[mask.bool()].abs().max() < 1e-4
+        scores = classifier(ids, attention_mask=mask).logits
+        assert (ours(ids, mask) @ classifier.score.weight.T - scores).abs().max() < 1e-5
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    read = tokenizer(texts, padding=True, return_tensors="pt")
+    assert torch.equal(read["input_ids"], ids[:, : read["input_ids"].shape[1]])
+    assert torch.equal(read["attention_mask"], mask[:, : read["attention_mask"].shape[1]])
+    assert [tokenizer.decode(row, skip_special_tokens=True) for row in read["input_ids"]] == texts
+
+
+def test_padding_changes_nothing():
+    model = Ladder(Shape(16, 2, 2, 269))
+    model.draw(0)
+    _, ids, mask = some_text(8)
+    whole = model(ids, mask)
+    for row, mark, state in zip(ids, mask, whole, strict=True):
+        n = int(mark.sum())
+        assert torch.allclose(model(row[None, :n], mark[None, :n])[0], state, atol=1e-5)
+
+
+def test_a_step_can_be_differentiated_through():
+    model = Ladder(Shape(16, 1, 2, 269))
+    model.draw(0)
+    _, ids, mask = some_text(8)
+    weights = dict(model.named_parameters())
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        loss = torch.func.functional_call(model, weights, (ids, mask)).square().sum()
+        slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
+        sum(slope.square().sum() for slope in slopes).backward()
+    assert model.wte.weight.grad.abs().sum() > 0
+
+
+# --- plugins
+
+
+@pytest.fixture(scope="module")
+def rung(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("ladder") / "rung"
+    pretrain.pretrain(pretrain.Plan(16, 1, 2, steps=60), folder, "")
+    return str(folder)
+
+
+def test_entries_name_rungs_that_exist():
+    listed: dict[str, tuple] = {}
+
+    def register(name, cls, **options):
+        listed[name] = (cls, options)
+
+    list_students(register)
+    list_supervisors(register)
+    assert {"ladder_xxs", "ladder_m", "ladder_l", "ladder_m_sal0", "ladder_m_sal1", "ladder_xs_2"} <= set(listed)
+    for cls, options in listed.values():
+        assert len(cls(cls.Options(**options)).fingerprint()) == 16
+
+
+def test_a_missing_rung_is_said_in_one_line(tmp_path):
+    with pytest.raises(
+        UsageError, match=r"no rung m-7-sal0.3; shipped are .*m-0-sal0.3.*w2s pretrain --size m --seed 7"
+    ):
+        LadderStudent(LadderStudent.Options(checkpoint=7)).fingerprint()
+    with pytest.raises(UsageError, match="no rung here"):
+        LadderStudent(LadderStudent.Options(path=str(tmp_path))).backbone(0)
+
+
+def test_student_hands_out_fresh_copies(rung):
+    student = LadderStudent(LadderStudent.Options(path=rung))
+    assert isinstance(student, Student)
+    one, two = student.backbone(0), student.backbone(1)
+    one.module.wte.weight.data.zero_()
+    assert two.module.wte.weight.abs().sum() > 0
+    assert (two.width, two.pad_id, two.padding_side, two.max_length) == (16, 0, "right", 16)
+    assert rung not in json.dumps(two.identity) and two.identity["digest"] == student.fingerprint()
+    ids = two.encode(["anna berg likes", "3 4 1 + 5 0 7 = tens"])
+    assert [len(row) for row in ids] == [3, 9]
+
+
+def test_supervisor_learns_labels_rewards_corrects_and_comes_back(tmp_path):
+    splits = Reviews().load(0, Sizes(600, 10, 10, 400))[1]
+    train, test = splits["supervision"], splits["test"]
+    lesson = Lesson(REVIEWS, 0, Recipe(epochs=3))
+    supervisor = LadderSupervisor(LadderSupervisor.Options())
+    assert isinstance(supervisor, Supervisor)
+    supervisor.fit(train.inputs, train.truth, lesson)
+    labels = supervisor.label(test.inputs)
+    assert labels.shape == (400, 2) and np.allclose(labels.sum(1), 1, atol=1e-5)
+    assert (labels.argmax(1) == test.truth).mean() > 0.7
+    answers = 1 - labels.argmax(1)
+    assert np.allclose(supervisor.reward(test.inputs, answers), labels.min(1))
+    corrected = supervisor.correct(test.inputs, answers)
+    assert set(np.unique(corrected)) <= {-1, 0, 1} and not (corrected == answers).any()
+    supervisor.save(tmp_path / "kept")
+    again = LadderSupervisor(LadderSupervisor.Options())
+    again.restore(tmp_path / "kept", lesson)
+    assert np.array_equal(again.label(test.inputs), labels)
+
+
+@pytest.mark.slow
+def test_the_smallest_rung_grows_again_from_its_card(tmp_path):
+    """Bit for bit where the card was written with this torch on this kind of machine; else by its loss."""
+    card = rungs.read_card(rungs.WEIGHTS / "xxs-0-sal0.3")
+    cli = click.Group()
+    command.register_commands(cli)
+    arguments = card["command"].replace("--out ", f"--out {tmp_path}/").split()[1:]
+    assert CliRunner().invoke(cli, arguments).exit_code == 0
+    grown = rungs.read_card(tmp_path / "xxs-0-sal0.3")
+    assert grown["corpus"] == card["corpus"], "the text is the same everywhere"
+    assert abs(grown["loss"] - card["loss"]) < 0.02
