@@ -13,7 +13,7 @@ import numpy as np
 
 from w2s_bench.board.controls import misbehaviour
 from w2s_bench.board.design import CEILING, FLOOR, Design, design_of
-from w2s_bench.board.families import Entry, compare_cells, compare_overall, resolved_gap
+from w2s_bench.board.families import Entry, compare_cells, compare_overall, compare_stacks, resolved_gap
 from w2s_bench.board.labels import NAIVE, Group, Labels, labels_of
 from w2s_bench.board.records import SCHEMA, Record, read_stores
 from w2s_bench.board.rows import cost_of, imitation_of, mean_of, pareto, quality_of
@@ -77,7 +77,8 @@ def build_board(stores: Sequence[Path | str], suite: str | None = None) -> Board
         row.whole = bool(row.seeds) and set(row.seeds) >= expected[row.group]
     resolved = {g: resolved_gap(design, g) for g in dict.fromkeys(r.group for r in rows)}
     compare_cells(design, [r.entry for r in rows])
-    overall = _overall(design, rows, [g for g, clear in resolved.items() if clear])
+    clear = [g for g, gap in resolved.items() if gap]
+    overall = _overall(design, rows, clear)
     rows.sort(key=lambda r: (r.group, r.stack != NAIVE, r.control, r.stack))
     shown = [_show(design, row, rows, resolved[row.group]) for row in rows]
     pareto(shown)
@@ -99,6 +100,7 @@ def build_board(stores: Sequence[Path | str], suite: str | None = None) -> Board
         },
         "controls": misbehaviour(shown, {(r.group, r.stack): r.done for r in rows}, [(r.group, r.stack) for r in rows]),
         "overall": overall,
+        "stacking": compare_stacks(design, [r.entry for r in rows], clear),
         "rows": shown,
         "notes": notes,
     }

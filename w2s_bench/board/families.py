@@ -95,6 +95,31 @@ def compare_overall(design: Design, entries: list[Entry], groups: list[Group]) -
     return out
 
 
+def compare_stacks(design: Design, entries: list[Entry], groups: list[Group]) -> list[dict[str, Any]]:
+    """Returns for each stack of two, beside both its halves, its overall PGR minus that of the better half."""
+    whole: dict[str, set[Group]] = defaultdict(set)
+    for entry in entries:
+        if entry.whole:
+            whole[entry.stack].add(entry.group)
+    complete = {s for s, own in whole.items() if groups and own >= set(groups)}
+    gap = {(g, CEILING): 1.0 for g in groups} | {(g, FLOOR): -1.0 for g in groups}
+    out = []
+    for stack in sorted(complete):
+        halves = stack.split("+")
+        if len(halves) != 2 or halves[0] == halves[1] or not complete.issuperset(halves):
+            continue
+        gains = {
+            h: design.ratio({(g, h): 1.0 for g in groups} | {(g, FLOOR): -1.0 for g in groups}, gap) for h in halves
+        }
+        better = max(halves, key=lambda h: gains[h].value)
+        over = design.ratio({(g, stack): 1.0 for g in groups} | {(g, better): -1.0 for g in groups}, gap)
+        ends = (over.low, over.high) if over.bounded else (None, None)
+        out.append(
+            {"stack": stack, "halves": halves, "better": better, "mean": over.value, "low": ends[0], "high": ends[1]}
+        )
+    return out
+
+
 def _over_groups(design: Design, stack: str, groups: list[Group], noise: Mapping[Any, Pooled]) -> dict[str, Any]:
     if not groups:
         return {"pgr": None, "over_naive": None}

@@ -162,7 +162,7 @@ def _overall(e: dict[str, Any]) -> list[str]:
         single_rank(e["ranks"]) if e["ranks"] else "",
         str(e["cells"]),
         str(e["failed"]),
-        _times(e["cost"]),
+        times(e["cost"]),
     ]
 
 
@@ -183,11 +183,11 @@ def _cells(r: dict[str, Any]) -> list[str]:
         number(imitation.get("corrects")),
         number((quality.get("student") or {}).get("ece")),
         number(r["cost"]["seconds"], 1) if r["cost"] else "–",
-        _times(r["cost"]) + ("*" if r.get("pareto") else ""),
+        times(r["cost"]) + ("*" if r.get("pareto") else ""),
     ]
 
 
-def _times(cost: dict[str, Any] | None) -> str:
-    """Returns the examples seen relative to naive."""
-    times = cost and cost.get("examples_over_naive")
-    return f"{times:.2g}x" if times else "–"
+def times(cost: dict[str, Any] | None, what: str = "examples") -> str:
+    """Returns cost relative to naive, such as `2x`."""
+    ratio = cost and cost.get(f"{what}_over_naive")
+    return f"{ratio:.2g}x" if ratio else "–"

@@ -1,0 +1,222 @@
+"""Pictures of a board: scaling, stack, imitation, cost, in colours that colour-blind readers tell apart."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from w2s_bench.board.labels import NAIVE
+from w2s_bench.board.untrusted import plain
+from w2s_bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F")
+MARKERS = "osD^vPX"
+FILES = ("svg", "png", "pdf")
+SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "w2s", "font.size": 9, "text.parse_math": False, "pdf.fonttype": 42}
+LABELS_AT_MOST = 24
+
+
+def draw_plot(kind: str, data: dict[str, Any], file: str = "svg") -> bytes:
+    """Returns one picture of a board's data; the same bytes again for SVG and PNG.
+
+    Raises UsageError where the kind or file type is unknown, or where the board holds nothing to draw.
+    """
+    if kind not in PLOTS:
+        raise UsageError(f"plot {kind!r} is none of {', '.join(PLOTS)}")
+    if file not in FILES:
+        raise UsageError(f"file type {file!r} is none of {', '.join(FILES)}")
+    import matplotlib
+
+    with matplotlib.rc_context(SETTINGS):
+        figure = PLOTS[kind](data)
+        if figure is None:
+            raise UsageError(f"the board holds nothing for the plot {kind}: {NEEDS[kind]}")
+        out = io.BytesIO()
+        dates: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
+        figure.savefig(out, format=file, dpi=160, bbox_inches="tight", metadata=dates[file])
+    return out.getvalue()
+
+
+NEEDS = {
+    "scaling": "rows of naive with a resolved gap",
+    "stack": "a stack of two beside both of its halves, with a resolved gap",
+    "imitation": "rows with joint counts",
+    "cost": "overall rows with PGR and counted examples",
+}
+
+
+def _figure(panels: int, width: float = 3.2, height: float = 3.0) -> tuple[Figure, list[Axes]]:
+    from matplotlib.figure import Figure
+
+    across = min(panels, 3)
+    down = -(-panels // across)
+    figure = Figure(figsize=(width * across + 0.6, height * down), layout="constrained")
+    axes = list(figure.subplots(down, across, squeeze=False).flat)
+    for spare in axes[panels:]:
+        spare.set_axis_off()
+    for axis in axes[:panels]:
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _short(name: str, limit: int = LABELS_AT_MOST) -> str:
+    name = plain(name)
+    return name if len(name) <= limit else name[: limit - 1] + "…"
+
+
+def _scaling(data: dict[str, Any]) -> Figure | None:
+    """Returns naive's PGR by student (in order of its ceiling), a line for each supervisor (in order of its floor)."""
+    rows = [r for r in data["rows"] if r["mitigation"] == NAIVE and r["pgr"]]
+    tasks = list(dict.fromkeys(r["task"] for r in rows))
+    if not tasks:
+        return None
+    figure, axes = _figure(len(tasks))
+    for axis, task in zip(axes, tasks, strict=False):
+        own = [r for r in rows if r["task"] == task]
+        students = _ordered(own, lambda r: r["student"], "ceiling")
+        supervisors = _ordered(own, lambda r: " + ".join(r["supervisors"]), "floor")
+        for k, supervisor in enumerate(supervisors):
+            line = [r for r in own if " + ".join(r["supervisors"]) == supervisor]
+            line.sort(key=lambda r: students.index(r["student"]))
+            x = [students.index(r["student"]) + 0.06 * (k - (len(supervisors) - 1) / 2) for r in line]
+            _points(axis, x, [r["pgr"] for r in line], k, _short(supervisor), line=True)
+        axis.set_xticks(range(len(students)), [_short(s, 14) for s in students], rotation=25, ha="right")
+        axis.set_xlim(-0.5, len(students) - 0.5)
+        axis.axhline(0, color="0.6", lw=0.8)
+        axis.axhline(1, color="0.6", lw=0.8, ls=":")
+        axis.set_title(_short(task, 32), fontsize=10)
+        axis.set_xlabel("student, by ceiling")
+        axis.legend(title="supervisor", fontsize=7, title_fontsize=7, frameon=False)
+    axes[0].set_ylabel("PGR of naive")
+    return figure
+
+
+def _ordered(rows: list[dict[str, Any]], name: Callable[[dict[str, Any]], str], by: str) -> list[str]:
+    names: dict[str, list[float]] = {}
+    for row in rows:
+        names.setdefault(name(row), []).append(row[by]["mean"])
+    return sorted(names, key=lambda n: (sum(names[n]) / len(names[n]), n))
+
+
+def _points(axis: Axes, x: list[float], y: list[dict[str, Any]], k: int, label: str, line: bool = False) -> None:
+    middle = [v["mean"] for v in y]
+    low = [v["mean"] - v["low"] if v["low"] is not None else 0.0 for v in y]
+    high = [v["high"] - v["mean"] if v["high"] is not None else 0.0 for v in y]
+    axis.errorbar(
+        x, middle, [low, high], color=COLOURS[k % len(COLOURS)], marker=MARKERS[k % len(MARKERS)], ms=4.5, lw=1.1,
+        elinewidth=0.9, capsize=2, ls="-" if line else "none", label=label,
+    )  # fmt: skip
+
+
+def _stack(data: dict[str, Any]) -> Figure | None:
+    """Returns the matrix of pairs: PGR minus that of the better half; a dot where the interval excludes zero."""
+    pairs = data["stacking"]
+    if not pairs:
+        return None
+    import numpy as np
+
+    names = sorted({n for p in pairs for n in p["halves"]})
+    grid = np.full((len(names), len(names)), np.nan)
+    figure, (axis,) = _figure(1, 1.6 + 0.62 * len(names), 1.4 + 0.5 * len(names))
+    for pair in pairs:
+        inner, outer = (names.index(n) for n in pair["halves"])
+        grid[outer, inner] = pair["mean"]
+    limit = max(0.05, float(np.nanmax(np.abs(grid))))
+    image = axis.imshow(grid, cmap="PuOr", vmin=-limit, vmax=limit)
+    for pair in pairs:
+        inner, outer = (names.index(n) for n in pair["halves"])
+        sure = pair["low"] is not None and (pair["low"] > 0 or pair["high"] < 0)
+        dark = abs(pair["mean"]) > 0.6 * limit
+        axis.text(inner, outer, f"{pair['mean']:+.2f}{' •' if sure else ''}", ha="center", va="center",
+                  fontsize=8, color="white" if dark else "black")  # fmt: skip
+    labels = [_short(n) for n in names]
+    axis.set_xticks(range(len(names)), labels, rotation=35, ha="right")
+    axis.set_yticks(range(len(names)), labels)
+    axis.set_xlabel("inner")
+    axis.set_ylabel("outer")
+    axis.set_title("PGR of the pair minus its better half", fontsize=10)
+    figure.colorbar(image, ax=axis, shrink=0.8)
+    return figure
+
+
+def _imitation(data: dict[str, Any]) -> Figure | None:
+    """Returns accuracy where the supervisor is right against accuracy where it is wrong, the ceiling as a star."""
+    rows = [r for r in data["rows"] if (r["imitation"] or {}).get("corrects") is not None and not r["control"]]
+    groups = list(dict.fromkeys((r["task"], tuple(r["supervisors"]), r["student"]) for r in rows))[:6]
+    if not groups:
+        return None
+    best = [e["mitigation"] for e in sorted(data["overall"], key=lambda e: -(e["pgr"] or {"mean": -9.0})["mean"])]
+    named = [NAIVE, *[m for m in best if m != NAIVE and not _control(data, m)][: len(COLOURS) - 1]]
+    figure, axes = _figure(len(groups))
+    for axis, group in zip(axes, groups, strict=False):
+        own = [r for r in rows if (r["task"], tuple(r["supervisors"]), r["student"]) == group]
+        for row in own:
+            told = row["imitation"]
+            at = named.index(row["mitigation"]) if row["mitigation"] in named else None
+            style = {"color": "0.75", "s": 12} if at is None else {"color": COLOURS[at], "marker": MARKERS[at], "s": 28}
+            label = None if at is None else _short(row["mitigation"])
+            axis.scatter(told["keeps"], told["corrects"], label=label, zorder=2 + (at is not None), **style)
+        told = own[0]["imitation"]
+        axis.scatter(told["ceiling_keeps"], told["ceiling_corrects"], marker="*", s=110, color="black", label="ceiling")
+        axis.scatter(1, 0, marker="x", color="black", label="supervisor")
+        axis.set_title(f"{_short(group[0], 18)}: {_short(group[1][0], 14)} > {_short(group[2], 14)}", fontsize=8)
+        axis.set_xlabel("right where the supervisor is right")
+    axes[0].set_ylabel("right where it is wrong")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=7, frameon=False)
+    return figure
+
+
+def _control(data: dict[str, Any], mitigation: str) -> bool:
+    return any(e["control"] for e in data["overall"] if e["mitigation"] == mitigation)
+
+
+def _cost(data: dict[str, Any]) -> Figure | None:
+    """Returns overall PGR against examples seen relative to naive; filled points are not beaten on both."""
+    known = [e for e in data["overall"] if e["pgr"] and (e["cost"] or {}).get("examples_over_naive")]
+    rows = [e for e in known if not e["control"] and e["track"] == "weak-labels-only"]
+    if not rows:
+        return None
+    figure, (axis,) = _figure(1, 6.4, 4.2)
+    places = [(e["cost"]["examples_over_naive"], e["pgr"]["mean"]) for e in rows]
+    front = [not any(x <= a and y >= b and (x, y) != (a, b) for x, y in places) for a, b in places]
+    for entry, (x, y), best in zip(rows, places, front, strict=True):
+        ends = [[y - entry["pgr"]["low"]], [entry["pgr"]["high"] - y]]
+        colour = COLOURS[0] if best else "0.55"
+        axis.errorbar(
+            [x], [y], ends, color=colour, marker="o", mfc=colour if best else "white", ms=5, capsize=2, lw=0.9
+        )
+    shown = sorted(zip(rows, places, front, strict=True), key=lambda each: (not each[2], -each[1][1]))[:LABELS_AT_MOST]
+    apart = 0.028 * (axis.get_ylim()[1] - axis.get_ylim()[0])
+    taken: list[tuple[float, float]] = []
+    for entry, (x, y), best in shown:
+        if any(abs(a / x - 1) < 0.5 and abs(b - y) < apart for a, b in taken):
+            continue  # the table has it
+        taken.append((x, y))
+        axis.annotate(_short(entry["mitigation"]), (x, y), (5, 3), textcoords="offset points", fontsize=7,
+                      color=COLOURS[0] if best else "0.35")  # fmt: skip
+    axis.set_xscale("log", base=2)
+    ticks = [
+        t
+        for t in (0.25, 0.5, 1, 2, 4, 8, 16)
+        if 0.6 * min(p[0] for p in places) <= t <= 1.7 * max(p[0] for p in places)
+    ]
+    axis.set_xticks(ticks, [f"{t:g}x" for t in ticks])
+    axis.minorticks_off()
+    axis.margins(x=0.15)
+    axis.set_xlabel("training examples seen, relative to naive")
+    axis.set_ylabel("PGR over resolved groups")
+    return figure
+
+
+PLOTS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "scaling": _scaling,
+    "stack": _stack,
+    "imitation": _imitation,
+    "cost": _cost,
+}
