@@ -1,0 +1,221 @@
+"""The docs say what is: hooks have their headings, examples run, links lead somewhere, commands exist."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import re
+import sys
+import textwrap
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+
+from w2s_bench import events, hookspecs, loading, registry, stacking
+from w2s_bench.protocols import Lesson, Recipe, Sizes, TaskInfo
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md"), *ROOT.glob("leaderboard/*.md")]
+)
+HOOKS = (ROOT / "docs" / "hooks.md").read_text()
+FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.M | re.S)
+
+
+def snippets(text: str, language: str) -> list[str]:
+    """Returns the code blocks of a language."""
+    return [code for found, code in FENCE.findall(text) if found == language]
+
+
+def headings(text: str) -> list[str]:
+    """Returns a page's headings, without what looks like one inside code."""
+    return re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.M)
+
+
+def anchor(heading: str) -> str:
+    """Returns the anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+PYTHON = [
+    pytest.param(code, id=f"{path.name}-{i}")
+    for path in DOCS
+    for i, code in enumerate(snippets(path.read_text(), "python"))
+]
+PLUGINS = {
+    name: code for code in snippets(HOOKS, "python") for name in re.findall(r'^    register\("(\w+)"', code, re.M)
+}
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Returns a function that loads a snippet as a user's plugin file; nothing of it may be broken."""
+
+    def load(code: str):
+        path = tmp_path / "snippet.py"
+        path.write_text(code)
+        loaded = registry.load([str(path)])
+        assert not [b for b in loaded.broken if b.distribution == "snippet.py"]
+        return loaded
+
+    yield load
+    for name in [n for n in sys.modules if n.startswith("w2s_file_snippet")]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize("name", stacking.SPECS)
+def test_every_hook_has_its_heading(name):
+    signature = f"`{name}{inspect.signature(getattr(hookspecs, name))}`"
+    assert signature in headings(HOOKS), f"docs/hooks.md has no heading {signature}"
+
+
+@pytest.mark.parametrize("name", stacking.COMBINES)
+def test_every_mitigation_hook_says_how_it_combines(name):
+    section = HOOKS.split(f"### `{name}(")[1].split("\n### ")[0]
+    assert f"Combines: **{stacking.COMBINES[name]}**" in section
+
+
+def test_no_heading_for_a_hook_that_is_gone():
+    named = {m[1] for h in headings(HOOKS) if (m := re.fullmatch(r"`(\w+)\(.*\)`", h))}
+    assert named == set(stacking.SPECS)
+
+
+@pytest.mark.parametrize("code", PYTHON)
+def test_python_compiles(code):
+    compile(code, "snippet", "exec")
+
+
+@pytest.mark.parametrize("code", snippets(HOOKS, "python"))
+def test_hook_examples_load_as_plugins(code, load):
+    loaded = load(code)
+    assert any(f.distribution == "snippet.py" for f in loaded._plugins)
+    for hook in ("run_started", "stage_finished", "run_finished", "run_failed"):
+        if f"def {hook}(" in code:
+            break
+    else:
+        return
+    samples = (
+        events.RunStarted(2, 5, 1), events.StageFinished("train", "one", 0.1, False),
+        events.RunFailed("one", "failed", "why"), events.RunFinished(1, 1, 2.0),
+    )  # fmt: skip
+    for event in samples:
+        loaded.observe(event)
+
+
+MITIGATIONS = [name for name, code in PLUGINS.items() if "register_mitigations" in code]
+
+
+@pytest.mark.parametrize("name", MITIGATIONS)
+def test_mitigation_examples_train_a_student(name, load):
+    bench = _bench()
+    entry = load(PLUGINS[name]).get("mitigation", name)
+    asked = {i.hook: 0 for i in stacking.implementations(entry.cls)}
+    for hook in asked:
+        setattr(entry.cls, hook, _counting(getattr(entry.cls, hook), hook, asked))
+    supervisors = [bench.supervisor(words=40), bench.supervisor(words=48)]
+    recipe = Recipe(body_lr=1e-2, head_lr=1e-2, epochs=1)
+    student = bench.student_of([(name, entry.build)], supervisors, recipe=recipe)
+    assert all(asked.values()), f"never asked: {asked}"
+    assert bench.accuracy(student) > 0.6
+
+
+def _counting(method, hook, asked):
+    import functools
+
+    @functools.wraps(method)
+    def counted(*args, **kwargs):
+        asked[hook] += 1
+        return method(*args, **kwargs)
+
+    return counted
+
+
+def _bench():
+    path = Path(__file__).with_name("bench.py")
+    spec = importlib.util.spec_from_file_location("docs_bench", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_task_supervisor_and_student_examples_work_together(load, tmp_path):
+    import torch
+
+    from w2s_bench.referee.prepare import check_splits
+    from w2s_bench.training.finetune import finetune
+
+    loaded = load("\n".join(PLUGINS[n] for n in ("totals", "first_digits", "digit_bag")))
+    names, splits = loaded.get("task", "totals").build().load(0, Sizes(600, 600, 50, 1000))
+    check_splits("totals", names, splits)
+    task, recipe = TaskInfo("totals", "classification", 2, names), Recipe(body_lr=1e-2, head_lr=1e-2, epochs=6)
+    test = splits["test"]
+
+    weak = loaded.get("supervisor", "first_digits").build()
+    weak.fit(splits["supervision"].inputs, splits["supervision"].truth, Lesson(task, 0, recipe))
+    floor = (weak.label(test.inputs).argmax(1) == test.truth).mean()
+    weak.save(tmp_path)
+    again = loaded.get("supervisor", "first_digits").build()
+    again.restore(tmp_path, Lesson(task, 0, recipe))
+    assert np.array_equal(again.label(test.inputs), weak.label(test.inputs))
+
+    strong = loaded.get("student", "digit_bag")
+    assert strong.options["body_lr"] == 1e-2 and strong.options["tune"] == "full"
+    labels = torch.nn.functional.one_hot(torch.from_numpy(splits["transfer"].truth), 2).float()
+    ceiling = finetune(strong.build().backbone(0), task, splits["transfer"].inputs, labels, recipe, 0)
+    reached = (ceiling.predict(test.inputs).argmax(1).numpy() == test.truth).mean()
+    assert 0.6 < floor < reached - 0.05 and reached > 0.85
+
+
+def test_metric_example(load):
+    brier = load(PLUGINS["brier"]).metric("brier")
+    assert brier(np.array([[1.0, 0.0], [0.5, 0.5]]), np.array([0, 1])) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(path):
+    text = FENCE.sub("", path.read_text())
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"https?://|mailto:", target):
+            continue
+        place, _, part = unquote(target).partition("#")
+        found = (path.parent / place).resolve() if place else path
+        assert found.exists(), f"{path.name}: {target} leads nowhere"
+        if part and found.suffix == ".md":
+            assert part in map(anchor, headings(found.read_text())), f"{path.name}: {target}: no such heading"
+
+
+def test_files_shown_are_the_files():
+    for path in DOCS:
+        for name, code in re.findall(r"<!-- file: (\S+) -->\n+```\w+\n(.*?)^```$", path.read_text(), re.M | re.S):
+            assert (ROOT / name).read_text() == code, f"{path.name} shows another {name} than the one in the repository"
+
+
+def test_commands_in_the_docs_exist():
+    from w2s_bench.cli import cli
+
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M))
+    for path in DOCS:
+        for code in snippets(path.read_text(), "sh"):
+            for line in textwrap.dedent(code).splitlines():
+                words = line.split()
+                if words[:1] == ["w2s"] and not words[1].startswith("-"):
+                    assert words[1] in cli.list_commands(None), f"{path.name}: {line}"
+                if words[:1] == ["make"]:
+                    assert set(words[1:]) <= targets, f"{path.name}: {line}"
+
+
+DESIGN = (ROOT / "docs" / "design.md").read_text()
+ROWS = dict(re.findall(r"^\| `(\w+)`(?: †)? \| ([^|]*) \|", DESIGN.split("## Which hooks carry what")[-1], re.M))
+
+
+@pytest.mark.parametrize("name", registry.load().names("mitigation"))
+def test_the_map_of_mitigations_is_true(name):
+    entry = registry.load().get("mitigation", name)
+    if entry.distribution != loading.OURS:
+        pytest.skip("of another distribution")
+    assert name in ROWS, f"docs/design.md, 'Which hooks carry what': `{name}` has no row"
+    named = set(re.findall(r"`(\w+)`", ROWS[name]))
+    assert named == {i.hook for i in stacking.implementations(entry.cls)}
