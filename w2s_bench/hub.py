@@ -23,7 +23,7 @@ def resolve_commit(name: str, kind: str, revision: str | None, option: str) -> s
     why = ""
     try:  # any small file does: the answer brings the commit, and the cache keeps it, also where there is no such file
         hf_hub_download(name, "config.json" if kind == "model" else "README.md", repo_type=kind, revision=revision)
-    except OSError as error:  # no such file, no such name, no access, no network
+    except (OSError, ValueError) as error:  # no such file or name, no name at all, no access, no network
         why = one_line(error)
     ref = Path(constants.HF_HUB_CACHE) / f"{kind}s--{name.replace('/', '--')}" / "refs" / (revision or "main")
     if ref.is_file():

@@ -1,0 +1,83 @@
+"""Any Hugging Face sequence model as a supervisor, finetuned on the supervision split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from w2s_bench import hookimpl
+from w2s_bench.plugins.students.hf import Pretrained
+from w2s_bench.protocols import Inputs, Lesson, Recipe
+
+
+@hookimpl
+def register_supervisors(register) -> None:
+    """Registers the supervisor."""
+    register("hf", HfSupervisor)
+
+
+class HfSupervisor(Pretrained):
+    """A Hugging Face model, finetuned on the supervision split; it labels, rewards and corrects."""
+
+    role = "supervisor"
+
+    @dataclass
+    class Options:
+        model: str = ""
+        """Folder that `from_pretrained` loads, or a name on the Hugging Face hub."""
+        revision: str | None = None
+        """Commit, branch or tag of a model of the hub."""
+        pooling: Literal["auto", "last", "mean", "cls"] = "auto"
+        """What stands for a text: the `last` token, the `mean` over tokens, the first (`cls`); `auto` takes the last
+        token of a causal model, the mean of a bidirectional one."""
+        tune: Literal["full", "probe", "lora"] = "full"
+        """`full` trains every weight, `probe` a linear head on frozen features, `lora` adapters and the head."""
+        max_length: int = 256
+        """Tokens kept of a text, from its start."""
+        body_lr: float = 5e-5
+        """Peak learning rate of the pretrained weights."""
+        head_lr: float = 1e-3
+        """Peak learning rate of the new head."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    def fit(self, inputs: Inputs, truth: np.ndarray, lesson: Lesson) -> None:
+        """Finetunes the model on the supervision split."""
+        import torch
+
+        from w2s_bench.training.finetune import finetune
+
+        labels = torch.nn.functional.one_hot(torch.from_numpy(np.asarray(truth)).long(), lesson.task.n_classes).float()
+        self.fitted = finetune(self.load(), lesson.task, inputs, labels, self._recipe(lesson), lesson.seed)
+
+    def label(self, inputs: Inputs) -> np.ndarray:
+        """Returns class probabilities [N, C]."""
+        return self.fitted.predict(inputs).numpy()
+
+    def reward(self, inputs: Inputs, answers: np.ndarray) -> np.ndarray:
+        """Returns [N] the probability of each answer, a class number."""
+        return self.label(inputs)[np.arange(len(inputs)), np.asarray(answers)]
+
+    def correct(self, inputs: Inputs, answers: np.ndarray) -> np.ndarray:
+        """Returns [N] class numbers: the answer to accept it, another where sure of that, -1 to abstain."""
+        from w2s_bench.training.critic import correct_by_label
+
+        return correct_by_label(self.label(inputs), answers)
+
+    def save(self, folder: Path) -> None:
+        """Writes the finetuned weights."""
+        self.fitted.save(folder)
+
+    def restore(self, folder: Path, lesson: Lesson) -> None:
+        """Reads what `save` wrote."""
+        from w2s_bench.training.finetune import restore
+
+        self.fitted = restore(self.load(), lesson.task, folder, self._recipe(lesson))
+
+    def _recipe(self, lesson: Lesson) -> Recipe:
+        o = self.options
+        return replace(lesson.recipe, body_lr=o.body_lr, head_lr=o.head_lr, tune=o.tune, max_length=o.max_length)

@@ -1,0 +1,68 @@
+"""One feature vector per text out of a Hugging Face network, whatever side the padding is on and whatever its id."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Pooled(nn.Module):
+    """(input_ids [B, T], attention_mask [B, T]) -> features [B, width], of real tokens alone."""
+
+    def __init__(self, network: nn.Module, pooling: str) -> None:
+        super().__init__()
+        self.network = network
+        self.pool = POOLINGS[pooling]
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Returns pooled features [B, width]."""
+        input_ids, attention_mask = to_the_left(input_ids, attention_mask)
+        hidden = self.network(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return self.pool(hidden, attention_mask)
+
+
+def to_the_left(input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns ids and mask [B, T] with every text's real tokens first, in their order.
+
+    Networks number positions from the left, or look for their own padding id to do so; with the padding on the right
+    all of them number real tokens from the start.
+    """
+    order = attention_mask.argsort(dim=1, descending=True, stable=True)
+    return input_ids.gather(1, order), attention_mask.gather(1, order)
+
+
+def last_token(hidden: Tensor, attention_mask: Tensor) -> Tensor:
+    """Returns the state at each text's last token [B, width] from states [B, T, width]."""
+    last = (attention_mask.sum(1) - 1).clamp(min=0)
+    return hidden[torch.arange(len(hidden), device=hidden.device), last]
+
+
+def mean(hidden: Tensor, attention_mask: Tensor) -> Tensor:
+    """Returns the mean state over each text's tokens [B, width], in float32."""
+    mask = attention_mask.unsqueeze(-1).float()
+    return (hidden.float() * mask).sum(1) / mask.sum(1).clamp(min=1)
+
+
+def first_token(hidden: Tensor, attention_mask: Tensor) -> Tensor:
+    """Returns the state at each text's first token [B, width]."""
+    return hidden[:, 0]
+
+
+POOLINGS = {"last": last_token, "mean": mean, "cls": first_token}
+
+
+@torch.no_grad()
+def is_causal(network: nn.Module, vocabulary: int) -> bool:
+    """Returns True where no token sees a later one, found by changing the last of three.
+
+    Asked of the network itself, for a configuration does not always say: BERT has a decoder's class too, and there are
+    bidirectional networks in the shape of a causal one.
+    """
+    device = next(network.parameters()).device
+    v = vocabulary  # from the middle of it: the first ids are often special, some of them never trained
+    ids = torch.tensor([[v // 2, v // 3, v // 4], [v // 2, v // 3, v // 5]], device=device)
+    training = network.training
+    network.eval()
+    hidden = network(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state[:, :2].float()
+    network.train(training)
+    return torch.allclose(hidden[0], hidden[1], rtol=1e-4, atol=1e-5 * float(hidden.abs().max()))
