@@ -198,8 +198,7 @@ class Composer:
             node = copy.deepcopy(base)
             for axis, value in given:
                 _set_protocol(node, axis, value)
-            if node["metric"] != Protocol().metric:
-                self.registry.metric(node["metric"])
+            self.registry.metric(node["metric"])
             recipes = {n: Recipe(**{**asdict(getattr(Protocol(), n)), **node[n]}) for n in RECIPES}
             protocol = Protocol(metric=node["metric"], **recipes)
             self._protocols[key] = next((p for p in self._protocols.values() if p == protocol), protocol)

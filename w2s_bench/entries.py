@@ -49,8 +49,9 @@ class Entries:
         Its `choices` are the defaults' names, by kind.
         """
         key = (hardware, engine, *(k for k in KINDS if not names[k]))
-        for group, wanted in {**names, "hardware": {hardware}, "engine": {engine}}.items():
-            for name in sorted(w for w in wanted if w is not None):
+        settings = {g: {n} for g, n in (("hardware", hardware), ("engine", engine)) if n is not None}
+        for group, wanted in {**names, **settings}.items():
+            for name in sorted(wanted):
                 if name not in self.choices(group):
                     raise UsageError(self._missing(group, name))
         while key not in self._bases or any(names[k] - self._nodes[k].keys() for k in KINDS):
@@ -149,8 +150,7 @@ class Entries:
             composed = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
         except (HydraException, OmegaConfBaseException) as e:
             raise UsageError(f"the configuration does not compose: {' '.join(str(e).split())}") from e
-        assert isinstance(composed, dict)
-        base: dict[str, Any] = {str(k): v for k, v in composed.items()}
+        base: dict[str, Any] = {str(k): v for k, v in composed.items()}  # type: ignore[union-attr]
         # Hydra lists no choice for a group of several; there the package says the name.
         nodes = {k: base[k] if k in LISTS else {choices[k]: base[k]} for k in KINDS}
         for kind in KINDS:

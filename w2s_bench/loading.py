@@ -58,6 +58,8 @@ class Broken:
     reason: str
     entries: tuple[str, ...] = ()
     """Names that its source registers, as far as they can be read off it."""
+    asked: bool = False
+    """The user named it."""
 
 
 def our_version() -> str:
@@ -95,7 +97,7 @@ def _module(name: str, distribution: str, version: str, given: str | None = None
     try:
         module = importlib.import_module(name)
     except BaseException as e:
-        return _failed(e, name, distribution, _file_of(name))
+        return _failed(e, name, distribution, _file_of(name), given is not None)
     return Found(name, module, distribution, version, _path(getattr(module, "__file__", None)), given)
 
 
@@ -123,20 +125,20 @@ def _file(given: str, strict: bool) -> Found | Broken:
         what = "is a folder; name a .py file in it, or a module" if path.is_dir() else "there is no such file"
         if strict:
             raise UsageError(f"--plugins {given}: {what}")
-        return Broken(path.name, path.name, f"W2S_PLUGINS: {what}")
+        return Broken(path.name, path.name, f"W2S_PLUGINS: {what}", asked=True)
     name = f"w2s_file_{re.sub(r'[^0-9a-zA-Z_]', '_', path.stem)}"
     while name in sys.modules and sys.modules[name].__file__ != str(path):
         name += "_"  # another file of the same name
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        return Broken(path.name, path.name, "is not a Python file; give a .py file or a module's name")
+        return Broken(path.name, path.name, "is not a Python file; give a .py file or a module's name", asked=True)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up
     try:
         spec.loader.exec_module(module)
     except BaseException as e:
         del sys.modules[name]
-        return _failed(e, path.name, path.name, path)
+        return _failed(e, path.name, path.name, path, True)
     return Found(path.name, module, path.name, "", path, given=str(path))
 
 
@@ -144,10 +146,10 @@ def _is_path(given: str) -> bool:
     return given.endswith(".py") or os.sep in given or (os.path.exists(given) and _file_of(given) is None)
 
 
-def _failed(error: BaseException, name: str, distribution: str, file: Path | None) -> Broken:
+def _failed(error: BaseException, name: str, distribution: str, file: Path | None, asked: bool = False) -> Broken:
     if isinstance(error, KeyboardInterrupt):
         raise error
-    return Broken(name, distribution, first_line_of(error, file), names_in(file))
+    return Broken(name, distribution, first_line_of(error, file), names_in(file), asked)
 
 
 def first_line_of(error: BaseException, file: Path | None = None) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pluggy
 
-from w2s_bench import hookspecs, loading, protocols, stacking
+from w2s_bench import hookspecs, loading, protocols, stacking, suites
 from w2s_bench.errors import UsageError, W2SError
 from w2s_bench.loading import Broken, Found
 from w2s_bench.options import Option, first_line, nearest, options_for
@@ -124,7 +124,7 @@ class Registry:
             except Exception as e:  # what pluggy itself refuses: arguments that a hook does not offer, a plugin twice
                 problem = loading.first_line_of(e)
         if problem:
-            self.broken.append(Broken(found.name, found.distribution, problem, loading.names_in(found.file)))
+            self._break(found, found.name, problem, loading.names_in(found.file))
         else:
             self._plugins.append(found)
 
@@ -134,6 +134,9 @@ class Registry:
             self._call_each(f"register_{PLURALS[kind]}", functools.partial(self._registrar, kind))
         self._call_each("register_metrics", lambda found: functools.partial(self._register_metric, found))
         self._call_each("register_suites", lambda found: functools.partial(self._register_suite, found))
+
+    def _break(self, found: Found, name: str, reason: str, entries: tuple[str, ...] = ()) -> None:
+        self.broken.append(Broken(name, found.distribution, reason, entries, found.given is not None))
 
     def _only(self, hook: str, plugin: Any) -> Any:
         others = [f.plugin for f in self._plugins if f.plugin is not plugin]
@@ -145,7 +148,7 @@ class Registry:
                 self._only(hook, found.plugin)(**{argument: value(found)})
             except Exception as e:
                 reason = f"{hook}: {loading.first_line_of(e)}"
-                self.broken.append(Broken(found.name, found.distribution, reason, loading.names_in(found.file)))
+                self._break(found, found.name, reason, loading.names_in(found.file))
 
     def _registrar(self, kind: str, found: Found) -> Callable[..., None]:
         def register(name: str, cls: type, **options: Any) -> None:
@@ -153,7 +156,7 @@ class Registry:
                 entry = self._checked(kind, found, name, cls, options)
             except W2SError as e:
                 # The plugin's other entries go on: only this name is lost.
-                self.broken.append(Broken(str(name), found.distribution, str(e)))
+                self._break(found, str(name), str(e))
             else:
                 self._entries[kind][name] = entry
                 self._origin[kind, name] = found
@@ -201,7 +204,7 @@ class Registry:
             if not callable(function):
                 raise W2SError(f"metric '{name}': register takes a function(probabilities [N, C], truth [N]) -> float")
         except W2SError as e:
-            self.broken.append(Broken(str(name), found.distribution, str(e)))
+            self._break(found, str(name), str(e))
         else:
             self.metrics[name] = function
             self._origin["metric", name] = found
@@ -209,10 +212,12 @@ class Registry:
     def _register_suite(self, found: Found, name: str, path: str | Path) -> None:
         try:
             self._check_name("suite", name, found)
+            if name in self.suites:
+                raise W2SError(f"suite '{name}' is there already; the first stays, rename {found.distribution}'s")
             if not Path(path).is_file():
                 raise W2SError(f"suite '{name}': {path} is not a file; register_suites takes the path of a YAML file")
         except W2SError as e:
-            self.broken.append(Broken(str(name), found.distribution, str(e)))
+            self._break(found, str(name), str(e))
         else:
             self.suites[name] = Path(path)
             self._origin["suite", name] = found
@@ -238,7 +243,7 @@ def problem_of_class(kind: str, cls: type) -> str | None:
         if given not in protocols.KINDS and not isinstance(given, property):  # a table's kind depends on its options
             return f"its `kind` is {given!r}; a task's kind is one of {', '.join(protocols.KINDS)}"
     if kind == "mitigation":
-        needs = getattr(cls, "needs", frozenset())
+        needs: Any = getattr(cls, "needs", frozenset())
         if isinstance(needs, str) or not isinstance(needs, Iterable):
             return f"its `needs` is {needs!r}; write a set such as {{'features'}}"
         for need in needs:
@@ -251,6 +256,7 @@ def problem_of_class(kind: str, cls: type) -> str | None:
 def load(extra: Sequence[str] = ()) -> Registry:
     """Returns the registry of built-ins, installed distributions, W2S_PLUGINS and `extra` paths or modules."""
     registry = Registry()
+    registry.suites.update(suites.built_in())
     for result in loading.discover(extra):
         if isinstance(result, Broken):
             registry.broken.append(result)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,7 +94,7 @@ def _dataclass(name: str, options: dict[str, Option], values: dict[str, Any]) ->
     fields = []
     for option in options.values():
         value = values[option.name]
-        default = dataclasses.field(default_factory=lambda value=value: copy.deepcopy(value))
+        default = dataclasses.field(default_factory=functools.partial(copy.deepcopy, value))
         fields.append((option.name, _hydra_type(option.type), default))
     return dataclasses.make_dataclass(name, fields)
 

@@ -64,7 +64,7 @@ def problem_of_hooks(cls: type) -> str | None:
     for name in dir(cls):
         if name.startswith("__"):
             continue
-        method = getattr(cls, name, None)
+        method: Any = getattr(cls, name, None)
         marks = getattr(method, MARK, None)
         if not isinstance(marks, dict):
             if name in COMBINES and callable(method):

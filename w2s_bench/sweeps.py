@@ -92,7 +92,7 @@ def _syntax(text: str, error: Exception) -> str:
     if "=" not in text:
         return f"'{text}' is not an override; write KEY=VALUE, such as seed=1 (`w2s run --help` shows the keys)"
     reason = str(error).strip().splitlines()[0]
-    return f"{text}: not in Hydra's override language ({reason}); a value with special characters is quoted twice: \"key='a b'\""
+    return f"{text}: not in Hydra's override language ({reason}); quote special characters inside the value"
 
 
 def as_override(key: str, value: Any) -> str:
