@@ -12,6 +12,7 @@ digest holds them too.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -221,7 +222,7 @@ class _Planner:
                     "prepare": prepare,
                     "supervisor": self._identity("supervisor", entry),
                     "seed": seed,
-                    "recipe": asdict(recipe),
+                    "recipe": _as_dict(recipe),
                     "training": self.source,
                 }
             )
@@ -245,7 +246,7 @@ class _Planner:
                 "stage": "train",
                 **self._student(cell, prepare, seed, recipe),
                 "supervise": supervise,
-                "supervision": self._once("asdict", cell.protocol, make=lambda: asdict(cell.protocol.supervision)),
+                "supervision": _as_dict(cell.protocol.supervision),
                 "mitigations": [{"name": m.name, **self._identity("mitigation", m)} for m in cell.mitigations],
                 "intermediate": {k: self._identity("student", e) for k, e in cell.intermediate.items()},
             }
@@ -262,13 +263,18 @@ class _Planner:
             "prepare": prepare,
             "student": self._identity("student", cell.student),
             "seed": seed,
-            "recipe": self._once("asdict", recipe, make=lambda: asdict(recipe)),
+            "recipe": _as_dict(recipe),
             "training": self.source,
         }
 
     def _add(self, stage: Stage) -> str:
         self.stages[stage.kind].setdefault(stage.digest, stage)
         return stage.digest
+
+
+@functools.cache
+def _as_dict(recipe: Recipe) -> dict[str, Any]:
+    return asdict(recipe)
 
 
 def _entries(cell: Cell) -> list[Entry]:

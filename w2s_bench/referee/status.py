@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from w2s_bench.errors import UsageError
+from w2s_bench.plan import SCHEMA
 from w2s_bench.referee.progress import spell
 from w2s_bench.referee.store import RUNNING, heard
 from w2s_bench.settings import store_folder
@@ -17,7 +18,8 @@ def look(given: str | None = None) -> dict[str, Any]:
     root = Path(store_folder(given))
     if not root.is_dir():
         raise UsageError(f"store {root} is not there; give --store DIR, or begin one with `w2s run` or `w2s suite`")
-    records = [r for p in sorted((root / "records").glob("*.json")) if (r := _read(p)) and not p.name.startswith(".")]
+    paths = sorted(p for p in (root / "records").glob("*.json") if not p.name.startswith("."))
+    records = [r for p in paths if isinstance(r := _read(p), dict) and r.get("schema") == SCHEMA]
     by_digest = {r.get("digest"): r for r in records}
     running = heard(root / RUNNING)
     suites = {}
@@ -32,19 +34,21 @@ def look(given: str | None = None) -> dict[str, Any]:
         }
     failures = [r for r in records if r["status"] != "ok"]
     costs = [r["cost"] for r in records if r.get("cost")]
+    to_do = sum(s["to_do"] for s in suites.values())
+    a_cell = sum(c["seconds"] for c in costs) / len(costs) if costs else None
     return {
         "store": str(root),
         "ok": len(records) - len(failures),
         "failed": len(failures),
         "running": running,
-        "to_do": sum(s["to_do"] for s in suites.values()),
+        "to_do": to_do,
         "suites": suites,
         "failures": [{"cell": _name(r["cell"]), "status": r["status"], "reason": r["reason"]} for r in failures],
         "seconds": {
             # over all records each stage stands once as not cached
             "spent": sum(s["seconds"] for c in costs for s in c["stages"].values() if not s["cached"]),
-            "a_cell": sum(c["seconds"] for c in costs) / len(costs) if costs else None,
-            "left": _left(running),
+            "a_cell": a_cell,
+            "left": _left(running) if running else None if a_cell is None else a_cell * to_do,
         },
         "flops": sum(c["flops"] for c in costs),
         "supervisor_calls": sum(c["supervisor_calls"] for c in costs),
@@ -59,10 +63,8 @@ def describe(found: dict[str, Any]) -> str:
         of = f"{suite['ok']} of {suite['cells']} done, {suite['failed']} failed, {suite['to_do']} to do"
         lines.append(f"  suite {name}: {of}")
     if seconds["a_cell"] is not None:
-        cell = f"{seconds['a_cell']:.1f} s a cell in training"
-        lines.append(
-            f"time spent {spell(seconds['spent'])} ({cell}), about {found['flops']:.2g} floating-point operations"
-        )
+        cell = f"{seconds['a_cell']:.1f} s of training a cell"
+        lines.append(f"spent {spell(seconds['spent'])} of work ({cell}), about {found['flops']:.2g} operations")
     for sweep in found["running"]:
         cells = sweep["cells"]
         left = sweep.get("seconds_left")
@@ -72,7 +74,8 @@ def describe(found: dict[str, Any]) -> str:
         )
         lines += [f"  {label}" for label in sweep["running"]]
     if not found["running"]:
-        lines.append("nothing is running")
+        rest = f"; to do: about {spell(seconds['left'])} of work" if found["to_do"] and seconds["left"] else ""
+        lines.append("nothing is running" + rest)
     lines += [f"{f['status']}: {f['cell']}: {f['reason']}" for f in found["failures"]]
     return "\n".join(lines)
 

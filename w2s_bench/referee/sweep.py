@@ -46,8 +46,14 @@ class Outcome:
     store: Path
 
 
-def run_cells(run: Run, registry: Any, *, console: Console | None = None, worker: str = WORKER) -> Outcome:
-    """Returns what became of the run's cells; `worker` is what runs the stages, `module:function` on a job folder."""
+def run_cells(
+    run: Run, registry: Any, *, console: Console | None = None, worker: str = WORKER, engine: Engine | None = None
+) -> Outcome:
+    """Returns what became of the run's cells.
+
+    `worker` is what runs the stages, `module:function` on a job folder. An `engine` that is given stays up for the next
+    call; else the one that `run.engine` names is made, used and closed.
+    """
     store = Store(Path(run.store))
     plan = plan_cells(run.cells, registry, run.commands)
     if run.suite is not None:
@@ -69,17 +75,20 @@ def run_cells(run: Run, registry: Any, *, console: Console | None = None, worker
     for name in {cell.cell.protocol.metric for cell in todo}:
         registry.metric(name)  # refused before anything is trained
     with contextlib.ExitStack() as stack:
-        engine = make_engine(run.engine, run.hardware, PRELOAD if worker == WORKER else PRELOAD[:2])
+        lent = engine is not None
+        if engine is None:
+            engine = make_engine(run.engine, run.hardware, PRELOAD if worker == WORKER else PRELOAD[:2])
         progress = stack.enter_context(Progress(console, smaller.stages, len(todo), engine.slots))
         with explained("cache", run.cache):
             cache = Cache(Path(run.cache).absolute(), progress.say)
             stack.callback(cache.close)
             cache.clean()
-        stack.callback(engine.close)  # before the cache's folders go
         announcement = store.announce()
         stack.callback(announcement.close)
         stack.enter_context(_terminated_like_interrupted())
         sweep = _Sweep(run, registry, smaller, store, cache, engine, progress, announcement, worker)
+        # what still runs must end before the cache's folders go
+        stack.callback(lambda: engine.close() if not lent or sweep.folders else None)
         interrupted = False
         try:
             sweep.go()

@@ -1,0 +1,130 @@
+"""A worker in milliseconds: acts out the jobs of `referee_plugin`, and writes down what lay within its reach."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from w2s_bench import exchange
+from w2s_bench.jobs import Cost, Job
+
+
+def run(folder: str) -> None:
+    """Does the job in a folder."""
+    place = Path(folder)
+    assert Path.cwd() == place.resolve()
+    job = Job.read(place)
+    diary = Path(job.cache) / "diary"
+    diary.mkdir(exist_ok=True)
+    reach = {p.relative_to(place).as_posix() for p in place.rglob("*") if p.is_file()}
+    own = [job.entry, *job.mitigations]
+    page = {
+        "stage": job.stage,
+        "seed": job.seed,
+        "names": [e.name for e in own],
+        "reach": sorted(reach - {"log.txt"}),
+        "variables": sorted(k for k in os.environ if k.startswith("W2S_")),
+        "bytes": {n: hashlib.sha256((place / n).read_bytes()).hexdigest() for n in sorted(reach) if n != "log.txt"},
+    }
+    exchange.write_json(diary / f"{time.time_ns()}-{os.getpid()}.json", page)
+    fault = next((e.options["fault"] for e in own if e.options.get("fault")), "")
+    where, _, fault = fault.rpartition("@")
+    if where not in ("", job.stage):
+        fault = ""
+    out = place / "out"
+    out.mkdir()
+    misbehave(fault, place)
+    if job.stage == "supervise":
+        supervise(job, place, fault)
+    else:
+        learn(job, place, fault)
+    Cost(seconds=0.25, steps=3, examples=30, tokens=90, flops=1e6).write(out)
+    exchange.write_json(out / "identity.json", {job.entry.name: {"name": "fake"}})
+
+
+def misbehave(fault: str, place: Path) -> None:
+    """Does what a fault says, where it is one of the process's."""
+    if fault == "raise":
+        exchange.write_json(place / "error.json", {"message": "trick raised ValueError: no", "traceback": "Trace ..."})
+        sys.exit(1)
+    if fault == "uncaught":
+        print("words before the end", file=sys.stderr)
+        raise RuntimeError("not in error.json")
+    if fault == "exit":
+        os._exit(0)
+    if fault == "exit 3":
+        os._exit(3)
+    if fault == "crash":
+        os.kill(os.getpid(), 11)
+    if fault == "oom":
+        os.kill(os.getpid(), 9)
+    if fault == "full":
+        message = "OSError: [Errno 28] No space left on device"
+        exchange.write_json(place / "error.json", {"message": message, "traceback": ""})
+        sys.exit(1)
+    if fault == "hang":
+        import subprocess
+
+        child = subprocess.Popen(["sleep", "1000"])
+        (place.parent.parent / "workers" / "child").write_text(str(child.pid))
+        time.sleep(1000)
+    if fault.startswith("nap"):
+        time.sleep(float(fault.removeprefix("nap ")))
+
+
+def supervise(job: Job, place: Path, fault: str) -> None:
+    truth = np.load(place / "in" / "truth.npy")
+    assert len(truth) == len(exchange.read_inputs(place / "in" / "supervision.parquet"))
+    votes = {}
+    for split in ("transfer", "validation", "test"):
+        ids = exchange.read_inputs(place / "in" / f"{split}.parquet").ids
+        votes[split] = guesses(ids, job.seed, job.entry.options["strength"], job.task.n_classes)
+    if fault == "nan":
+        votes["test"][1, 0] = np.nan
+    elif fault == "abstain":
+        votes["test"][:5] = np.nan
+    elif fault == "sum":
+        votes["transfer"][2] *= 2
+    elif fault == "shape":
+        votes["transfer"] = votes["transfer"][:-1]
+    elif fault == "no validation":
+        del votes["validation"]
+    exchange.write_arrays(place / "out" / "votes.npz", **votes)
+    (place / "out" / "supervisor").mkdir()
+    (place / "out" / "supervisor" / "saved.json").write_text("{}")
+
+
+def learn(job: Job, place: Path, fault: str) -> None:
+    """Predicts from seeds and, as honest code does, from what it was given."""
+    salt = hashlib.sha256(b"".join(p.read_bytes() for p in sorted((place / "in").rglob("*")) if p.is_file())).digest()
+    seed = job.seed ^ int.from_bytes(salt[:3], "big") ^ len(json.dumps([m.name for m in job.mitigations]))
+    splits = {}
+    for split in ("test", "transfer"):
+        ids = exchange.read_inputs(place / "in" / f"{split}.parquet").ids
+        splits[split] = (ids, guesses(ids, seed, 0.95 if job.stage == "ceiling" else 0.8, job.task.n_classes))
+    ids, p = splits["test"]
+    if fault == "nan":
+        p[0] = np.nan
+    elif fault == "ids":
+        splits["test"] = (ids[::-1], p)
+    elif fault == "short":
+        splits["test"] = (ids[:-1], p[:-1])
+    elif fault == "sum":
+        p[3] = 0.9
+    exchange.write_predictions(place / "out" / "predictions.parquet", splits)
+    if fault == "link":
+        (place / "out" / "cost.json").symlink_to("/etc/hostname")
+    if fault == "torn":
+        (place / "out" / "predictions.parquet").write_bytes(b"PAR1 not really")
+
+
+def guesses(ids: list[str], seed: int, strength: float, classes: int) -> np.ndarray:
+    rng = np.random.default_rng([seed, len(ids)])
+    p = rng.dirichlet([1 - strength / 2] * classes, len(ids))
+    return p
