@@ -34,8 +34,9 @@ class Block:
         seeds = np.flatnonzero(np.isfinite(self.values[[*lines, *also]]).all(0))
         z = c @ y[:, seeds]  # [K, S]
         n_seeds, k = len(seeds), len(c)
-        covariance = np.cov(z).reshape(k, k) / n_seeds if n_seeds > 1 else np.full((k, k), np.nan)
         mean = z.mean(1) if n_seeds else np.full(k, np.nan)
+        off = z - mean[:, None]
+        covariance = off @ off.T / ((n_seeds - 1) * n_seeds) if n_seeds > 1 else np.full((k, k), np.nan)
         df = np.full(k, max(n_seeds - 1.0, 0.0))
         return Moments(mean, covariance, df, self._examples(c, lines, seeds))
 

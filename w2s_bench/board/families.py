@@ -13,7 +13,7 @@ from w2s_bench.board.comparison import Pooled, moderate, p_of, pooled_noise, ver
 from w2s_bench.board.design import CEILING, FLOOR, Design, Line, ratio_of
 from w2s_bench.board.labels import NAIVE, Group
 from w2s_bench.board.ranks import rank_sets
-from w2s_bench.board.statistics import holm, intervals, p_values
+from w2s_bench.board.statistics import Moments, holm, intervals, p_values
 
 
 @dataclass
@@ -49,24 +49,30 @@ def compare_cells(design: Design, entries: list[Entry]) -> None:
         if entry.whole and entry.line in design.where:
             groups[entry.group].append(entry)
     noise = _noise(design, {g: [[e.line] for e in own if not e.control] for g, own in groups.items()})
-    family: list[dict[str, Any]] = []
+    compared: list[tuple[Entry, Moments]] = []
     for entry in entries:
         base = (entry.group, NAIVE)
         if entry.stack == NAIVE or entry.line not in design.where or base not in design.where:
             continue
         parts = design.parts([{entry.line: 1.0, base: -1.0}])
         prior = noise.get(entry.group) if entry.whole else None
-        moments = moderate(parts, dict.fromkeys(parts, prior) if prior else {})
-        entry.over = _difference(*intervals(moments)[0], p_of(moments), "accuracy")
-        if entry.whole:
-            family.append(entry.over)
-    _judge(family)
+        compared.append((entry, moderate(parts, dict.fromkeys(parts, prior) if prior else {})))
+    if compared:
+        stacked = [np.array(x) for x in zip(*(_first(m) for _, m in compared), strict=True)]
+        for (entry, moments), p in zip(compared, p_values(*stacked), strict=True):
+            entry.over = _difference(*intervals(moments)[0], float(p), "accuracy")
+    _judge([e.over for e, _ in compared if e.whole and e.over])
     for group, own in groups.items():
         ranked = [e for e in own if not e.control]
         prior = noise.get(group)
         sets = _ranks(design, [[e.line] for e in ranked], dict.fromkeys(design.blocks, prior) if prior else {})
         for entry, ranks in zip(ranked, sets, strict=True):
             entry.ranks = ranks
+
+
+def _first(m: Moments) -> tuple[float, float, float, float]:
+    """Returns the first contrast's mean, seed variance, degrees of freedom and example variance."""
+    return m.mean[0], m.seeds[0, 0], m.df[0], m.examples[0, 0]
 
 
 def compare_overall(design: Design, entries: list[Entry], groups: list[Group]) -> dict[str, dict[str, Any]]:

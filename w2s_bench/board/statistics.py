@@ -33,6 +33,8 @@ class Moments:
 
 def add(parts: Sequence[Moments]) -> Moments:
     """Returns the moments of sums over independent parts; degrees of freedom after Satterthwaite (1946)."""
+    if len(parts) == 1:
+        return parts[0]
     variances = np.array([np.diag(p.seeds) for p in parts])  # [P, K]
     df = np.array([p.df for p in parts], dtype=float)
     with np.errstate(divide="ignore", invalid="ignore"):

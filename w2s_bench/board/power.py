@@ -1,0 +1,60 @@
+"""What a board can find: the smallest true gain that is called better four times out of five."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from w2s_bench.board.comparison import ALPHA
+from w2s_bench.board.statistics import quantile
+
+POWER = 0.8
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The shape of a board."""
+
+    seeds: int = 5
+    tasks: int = 3
+    pairs: int = 3
+    """Pairs of supervisors and student in each task; they share its seeds, supervisors and test examples."""
+    mitigations: int = 20
+    """Comparisons with naive in the overall family."""
+    gap: float = 0.25
+    """Mean ceiling minus floor."""
+    noise: float = 0.01
+    """Standard deviation over seeds of the difference of two mitigations' accuracies in one cell."""
+    shared: float = 0.0
+    """Correlation of that difference between pairs of one task and seed."""
+
+
+def smallest_gain(plan: Plan, *, cell: bool = False) -> float:
+    """Returns the smallest true gain that is found with POWER: in overall PGR, or in one cell's accuracy.
+
+    The step that matters is Holm's first: the gain stands against all other comparisons of its family. Degrees of
+    freedom are those of the pooled two-way layout, which moderated variances approach.
+    """
+    df = (plan.mitigations - 1) * (plan.seeds - 1.0) if plan.mitigations > 2 else plan.seeds - 1.0
+    if cell:
+        family = plan.mitigations * plan.tasks * plan.pairs
+        error = plan.noise / np.sqrt(plan.seeds)
+        return float(_margin(df, family) * error)
+    groups = plan.tasks * plan.pairs
+    variance = plan.noise**2 * (1 + (plan.pairs - 1) * plan.shared) / (plan.seeds * groups)
+    return float(_margin(df * plan.tasks, plan.mitigations) * np.sqrt(variance) / plan.gap)
+
+
+def _margin(df: float, family: int) -> float:
+    """Returns how many standard errors a gain must have."""
+    return float(quantile(df, 1 - ALPHA / family) + special.stdtrit(min(df, 1e9), POWER))
+
+
+def seeds_for(gain: float, plan: Plan, *, cell: bool = False, at_most: int = 1000) -> int | None:
+    """Returns the fewest seeds with which `smallest_gain` is at most this; None where `at_most` do not suffice."""
+    for seeds in range(2, at_most + 1):
+        if smallest_gain(Plan(**{**vars(plan), "seeds": seeds}), cell=cell) <= gain:
+            return seeds
+    return None
