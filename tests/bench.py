@@ -1,20 +1,25 @@
-"""Raises toy students in this process, for tests of training alone."""
+"""Raises toy students in this process and asks stacks of made-up mitigations, for tests of training alone."""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
 
-from w2s_bench.protocols import Lesson, Recipe, Sizes, TaskInfo
+from w2s_bench import hookimpl
+from w2s_bench.protocols import Inputs, Lesson, Recipe, Round, Sizes, TaskInfo
 from w2s_bench.seeds import derive
+from w2s_bench.training.batches import Batch
 from w2s_bench.training.life import Bench, raise_student
 from w2s_bench.training.meter import Meter
 from w2s_bench.training.pool import Asked, Pool
 from w2s_bench.training.stack import Stack
+
+torch.set_num_threads(1)
 
 spec = importlib.util.spec_from_file_location("toy", Path(__file__).with_name("toy.py"))
 assert spec and spec.loader
@@ -61,3 +66,68 @@ def accuracy(student, seed: int = 0) -> float:
     """Returns the accuracy on the toy test split."""
     test = data(seed)["test"]
     return float((student.predict(test.inputs).argmax(-1).numpy() == test.truth).mean())
+
+
+# --- a pool of three examples, and stacks to ask about it
+
+LABELS = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
+VOTES = torch.stack([LABELS, 1 - LABELS])
+LOGITS = torch.tensor([[0.0, 1.0], [2.0, -1.0], [0.5, 0.5]])
+TARGETS = LABELS
+BATCH = Batch(torch.arange(3), {"features": torch.zeros(3, 4)}, LABELS, torch.ones(3), VOTES)
+PASS = torch.tensor([2, 0, 1])
+
+
+def mitigation(hook: str, function, wrapper: bool = False) -> type:
+    """Returns a mitigation whose only hook is `function`."""
+    return type("Made", (), {hook: hookimpl(wrapper=wrapper)(function)})
+
+
+def stack_of(*classes, names: str = "abc") -> Stack:
+    """Returns a stack whose members are called a, b, c."""
+    rngs = {n: torch.Generator().manual_seed(k) for k, n in enumerate(names)}
+    return Stack(list(zip(names, classes, strict=False)), rngs)
+
+
+def pool_of(stack: Stack) -> Pool:
+    inputs = Inputs(["x", "y", "z"], ["x", "y", "z"])
+    return Pool(TASK, inputs, VOTES, inputs, VOTES, [], stack.rngs, lambda: torch.zeros(3, 4))
+
+
+def ask(stack: Stack, hook: str):
+    """Returns what a stack answers on a hook, under arguments that fit it."""
+    pool = pool_of(stack)
+    plan = Round()
+    if hook == "combine_votes":
+        return stack.combine_votes(VOTES, pool)
+    if hook == "plan_rounds":
+        return stack.plan_rounds(("strong", "small"), pool)
+    if hook == "revise_labels":
+        return stack.revise_labels(LABELS, pool, plan)
+    if hook == "weigh_examples":
+        return stack.weigh_examples(LABELS, pool, plan)
+    if hook == "order_examples":
+        asked = {"labels": LABELS, "weights": torch.ones(3), "pool": pool}
+        return stack.order_examples(lambda: PASS, **asked, round_plan=plan, epoch=0, progress=0.0)
+    if hook == "fit_student":
+        return stack.fit_student(SimpleNamespace(seen_by=lambda name: name))
+    if hook == "training_batch":
+        return stack.training_batch(BATCH, 0.5)
+    if hook == "training_targets":
+        return stack.training_targets(BATCH, LOGITS, 0.5)
+    return stack.training_loss(BATCH, LOGITS, TARGETS, 0.5)
+
+
+def constant(value):
+    """Returns a hook that always gives the same answer."""
+    return lambda self: value
+
+
+GOOD = {
+    "combine_votes": LABELS,
+    "plan_rounds": [Round()],
+    "order_examples": torch.tensor([0, 1, 2]),
+    "training_targets": LABELS,
+    "training_loss": torch.ones(3),
+}
+"""A fitting answer for every hook that takes wrappers."""
