@@ -9,14 +9,14 @@ from w2s_bench.errors import UsageError
 from w2s_bench.plugins.ladder import words
 from w2s_bench.plugins.ladder.tokenizer import encode
 from w2s_bench.plugins.ladder.world import LENGTH, MIXTURE, World, held_out, held_out_sums, the_world
-from w2s_bench.plugins.tasks.sandbox import Facts, Reviews, Sums
+from w2s_bench.plugins.tasks.sandbox import Facts, Reviews, ReviewsPairs, Sums
 from w2s_bench.protocols import SPLITS, Sizes, Task
 
 TASKS = (Facts, Sums, Reviews)
 SMALL = Sizes(n_supervision=300, n_transfer=200, n_validation=50, n_test=250)
 
 
-def corpus_texts(saliency: float, n: int = 60_000) -> list[str]:
+def corpus_texts(saliency: float, n: int) -> list[str]:
     world = World(saliency)
     return world.texts(world.corpus(n, np.random.RandomState(1))[0])
 
@@ -59,7 +59,8 @@ def facts_oracle(text: str) -> int:
     """Looks the person up, then finds the value among the good or the bad ones."""
     world = the_world()
     first, last, *attribute = text.split()
-    person = next(i for i, (f, n) in enumerate(world.people) if world.words[f] == first and world.words[n] == last)
+    name = [world.index[first], world.index[last]]
+    (person,) = np.flatnonzero((world.people == name).all(1))
     number = words.ATTRIBUTES.index(" ".join(attribute))
     value = world.words[world.values[number, world.value_of[person, number]]]
     assert (value in words.KIND_VALUES[number]) != (value in words.UNKIND_VALUES[number])
@@ -104,6 +105,18 @@ def test_truth_by_a_slow_oracle(task, oracle):
     assert [oracle(text) for text in split.inputs.text[:200]] == split.truth[:200].tolist()
 
 
+def test_pairs_hold_one_kind_review_each_and_no_review_twice():
+    splits = ReviewsPairs().load(5, SMALL)[1]
+    reviews = [t for split in splits.values() for t in (*split.inputs.text, *split.inputs.other)]
+    assert len(set(reviews)) == len(reviews) == 2 * 800
+    test = splits["test"]
+    verdicts = [
+        (reviews_oracle(a), reviews_oracle(b)) for a, b in zip(test.inputs.text, test.inputs.other, strict=True)
+    ]
+    assert [b for _, b in verdicts] == test.truth.tolist() and all(a != b for a, b in verdicts)
+    assert 0.35 < test.truth.mean() < 0.65 and ReviewsPairs.kind == "preference"
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_neither_order_nor_ids_tell_the_truth(task):
     split = task().load(2, Sizes())[1]["test"]
@@ -123,14 +136,14 @@ def test_asking_for_too_many_names_the_maximum(task):
 @pytest.mark.parametrize("saliency", [0.0, 0.3])
 def test_pretraining_text_answers_no_prompt_of_a_task(saliency):
     """Facts: the text never names the class of a value of a person asked about. Sums, reviews: no prompt occurs."""
-    texts = corpus_texts(saliency)
+    texts = corpus_texts(saliency, 20_000)
     world, named = the_world(), set(words.GOODNESS)
     asked = {tuple(world.words[world.people[p]]) for p in world.asked_people}
     of_asked = [t.split() for t in texts if tuple(t.split()[:2]) in asked]
-    assert len(of_asked) > 10_000 and not any(named & set(line) for line in of_asked)
+    assert len(of_asked) > 5_000 and not any(named & set(line) for line in of_asked)
     problems = {frozenset(t.replace(" ", "").split("=")[0].split("+")) for t in texts if "+" in t}
     reviews = {t.rsplit(" ", 1)[0] for t in texts if "verdict" in t}
-    assert len(problems) > 10_000 and len(reviews) > 10_000
+    assert len(problems) > 5_000 and len(reviews) > 3_000
     for seed in (0, 1):
         for name, split in Sums().load(seed, Sizes())[1].items():
             asked_sums = {frozenset(t.replace(" ", "").split("=")[0].split("+")) for t in split.inputs.text}
@@ -158,8 +171,8 @@ def test_saliency_sets_the_share_of_class_words():
         return sum(len(set(named) & {w}) for line in lines for w in line) / (per_line * len(lines))
 
     for saliency in (0.0, 0.1, 0.3):
-        texts = [t for t in corpus_texts(saliency, 20_000) if " is " not in t]
-        assert abs(share(texts, "=", words.PARITY, 2) - saliency) < 0.02
+        texts = [t for t in corpus_texts(saliency, 8_000) if " is " not in t]
+        assert abs(share(texts, "=", words.PARITY, 2) - saliency) < 0.03
 
 
 def test_text_is_of_known_words_in_the_shares_promised():
@@ -176,14 +189,13 @@ def test_a_foreign_word_is_named():
         encode(["anna berg likes", "anna berg likes zebra"])
 
 
-@pytest.mark.parametrize(("task", "limit"), [(Facts, 0.55), (Sums, 0.55), (Reviews, 0.70)])
-def test_single_words_do_not_give_the_answer(task, limit):
-    """A bag of words with word positions; reviews lean on adjectives, so some of them are to be had."""
+@pytest.mark.parametrize("task", TASKS)
+def test_single_words_do_not_give_the_answer(task):
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.linear_model import LogisticRegression
 
-    splits = task().load(100, Sizes())[1]
+    splits = task().load(100, Sizes(n_supervision=3000, n_test=3000))[1]
     bag = CountVectorizer(token_pattern=r"\S+")
-    model = LogisticRegression(max_iter=500, C=0.1)
+    model = LogisticRegression(max_iter=200, C=0.1)
     model.fit(bag.fit_transform(splits["supervision"].inputs.text), splits["supervision"].truth)
-    assert model.score(bag.transform(splits["test"].inputs.text), splits["test"].truth) < limit
+    assert model.score(bag.transform(splits["test"].inputs.text), splits["test"].truth) < 0.56

@@ -1,4 +1,4 @@
-"""Three generated tasks with perfect ground truth, answered by what the ladder learned in pretraining.
+"""Generated tasks with perfect ground truth, answered by what the ladder learned in pretraining.
 
 Every task is drawn anew for each seed, test split included. Labels follow from the world (`plugins/ladder/world.py`),
 never from a model.
@@ -24,6 +24,7 @@ def register_tasks(register) -> None:
     register("facts", Facts)
     register("sums", Sums)
     register("reviews", Reviews)
+    register("reviews_pairs", ReviewsPairs)
 
 
 class _FromWorld:
@@ -114,8 +115,34 @@ class Reviews(_FromWorld):
         _at_most("reviews", sum(wanted), self.maximum)
         tokens, kind, difficulty = _different_reviews(world, sum(wanted), np.random.RandomState([VERSION, 3, seed]))
         text = world.texts(tokens)
-        ids = ["reviews-" + hashlib.blake2b(review.encode(), digest_size=8).hexdigest() for review in text]
+        ids = [_text_id("reviews", review) for review in text]
         return ["unkind", "kind"], _cut(wanted, ids, text, difficulty, kind)
+
+
+class ReviewsPairs(_FromWorld):
+    """Which of two reviews is the kinder? A kind one and an unkind one, in random order; no review is shown twice.
+
+    Difficulty is that of the harder of the two, as in the task reviews.
+    """
+
+    kind: ClassVar[str] = "preference"
+    maximum: ClassVar[int] = 50_000
+
+    def load(self, seed: int, sizes: Sizes) -> tuple[list[str], dict[str, Split]]:
+        """Returns the classes first and second, and splits of at most 50,000 pairs together."""
+        world = the_world()
+        wanted = _sizes(sizes)
+        n = sum(wanted)
+        _at_most("reviews_pairs", n, self.maximum)
+        draw = np.random.RandomState([VERSION, 4, seed])
+        # both kinds come up equally often: ten standard deviations more than 2n hold n of each
+        tokens, kind, difficulty = _different_reviews(world, 2 * n + 10 * int((2 * n) ** 0.5) + 10, draw)
+        pairs = np.stack([np.flatnonzero(kind == wish)[:n] for wish in (0, 1)], 1)
+        truth = draw.randint(0, 2, n)
+        pairs = np.where(truth[:, None] == 1, pairs, pairs[:, ::-1])
+        first, second = world.texts(tokens[pairs[:, 0]]), world.texts(tokens[pairs[:, 1]])
+        ids = [_text_id("reviews-pairs", a, b) for a, b in zip(first, second, strict=True)]
+        return ["first", "second"], _cut(wanted, ids, first, difficulty[pairs].max(1), truth, second)
 
 
 @lru_cache(maxsize=1)
@@ -138,6 +165,10 @@ def _different_reviews(world: World, n: int, draw: np.random.RandomState) -> tup
     return drawn.tokens[kept], drawn.kind[kept], (drawn.clauses + drawn.negations)[kept].astype(float)
 
 
+def _text_id(task: str, *texts: str) -> str:
+    return f"{task}-{hashlib.blake2b(chr(10).join(texts).encode(), digest_size=8).hexdigest()}"
+
+
 def _sizes(sizes: Sizes) -> list[int]:
     return [getattr(sizes, f"n_{name}") for name in SPLITS]
 
@@ -155,11 +186,17 @@ def _at_most(task: str, asked: int, maximum: int) -> None:
 
 
 def _cut(
-    wanted: list[int], ids: list[str], text: list[str], difficulty: np.ndarray, truth: np.ndarray
+    wanted: list[int],
+    ids: list[str],
+    text: list[str],
+    difficulty: np.ndarray,
+    truth: np.ndarray,
+    other: list[str] | None = None,
 ) -> dict[str, Split]:
     """Returns the four splits, cut one after the other from examples in random order."""
     splits = {}
     for name, start, n in zip(SPLITS, _starts(wanted), wanted, strict=True):
         part = slice(start, start + n)
-        splits[name] = Split(Inputs(ids[part], text[part], difficulty=difficulty[part]), truth[part])
+        inputs = Inputs(ids[part], text[part], None if other is None else other[part], difficulty[part])
+        splits[name] = Split(inputs, truth[part])
     return splits
