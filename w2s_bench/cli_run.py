@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,12 +116,15 @@ def _carry_out(session: Session, composed: Run) -> Any:
 
 
 def _print_board(composed: Run) -> None:
+    from w2s_bench import exchange
     from w2s_bench.board import build_board, render
 
     board = build_board([composed.store], composed.suite)
-    click.echo(render(board, "table"))
+    terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size((100, 24)).columns if terminal else 100
+    click.echo(render(board, "table", width=width, colour=terminal and "NO_COLOR" not in os.environ))
     page = Path(composed.store) / "board.html"
-    page.write_text(render(board, "html"), encoding="utf-8")
+    exchange.write_bytes(page, render(board, "html").encode())
     click.echo(f"page: {page}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import sys
@@ -24,13 +25,21 @@ WITH_THEM = ("--package", "-p", "--resolve", "--config-name", "-cn", "--config-d
 def show(args: Sequence[str], registry: Registry) -> None:
     """Lets Hydra answer; what is wrong with the overrides is said in our words."""
     schemas.register(registry)
+    said = io.StringIO()
     try:
-        with _arguments(args):
+        with _arguments(args), contextlib.redirect_stderr(said):
             _main()()
+    except SystemExit as e:
+        if e.code == 2:  # argparse, with its usage above the line that counts
+            line = said.getvalue().strip().splitlines()[-1]
+            raise UsageError(f"{line.partition('error: ')[2] or line}; `w2s run --help`") from None
+        sys.stderr.write(said.getvalue())
+        raise
     except (HydraException, OmegaConfBaseException) as e:
         overrides = [a for a in args if "=" in a and not a.startswith("-")]
         compose.cells(overrides, False, registry)  # whoever can say it better, does
         raise UsageError(" ".join(str(e).split())) from e
+    sys.stderr.write(said.getvalue())
 
 
 def complete(args: Sequence[str]) -> None:
