@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from w2s_bench.errors import UsageError
 from w2s_bench.plugins.ladder import rungs, tokenizer
@@ -202,7 +202,7 @@ def write_rung(model: Ladder, folder: Path, card: dict) -> None:
         "dtype": "float32",
     }
     tensors = {PREFIX + name: weight.half().cpu().contiguous() for name, weight in model.state_dict().items()}
-    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    (folder / "model.safetensors").write_bytes(save(tensors, {"format": "pt"}))
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     tokenizer.write(folder)
     (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
