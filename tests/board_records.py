@@ -137,16 +137,17 @@ def write_store(
     **extra: Any,
 ) -> None:
     """Writes a whole store: students of true PGR `truths`, by stack (`a+b`), in each (task, supervisor, student)."""
-    for g, (task, supervisor, student) in enumerate(groups):
-        rng = np.random.default_rng(1000 * start + g)
+    for task, supervisor, student in groups:
+        rng = _generator(start, task, supervisor, student)
         hard = rng.uniform(size=n)
         for seed in range(seeds):
             u = hard if same_test else rng.uniform(size=n)
             weak = u < rng.normal(floor, noise)
             strong = u < rng.normal(ceiling, noise)
             for stack, pgr in truths.items():
-                level = floor + pgr * (ceiling - floor) + rng.normal(0, noise)
-                own = (0.6 * u + 0.4 * rng.uniform(size=n)).argsort().argsort() / n < level
+                own_rng = _generator(start, task, supervisor, student, stack, seed)
+                level = floor + pgr * (ceiling - floor) + own_rng.normal(0, noise)
+                own = (0.6 * u + 0.4 * own_rng.uniform(size=n)).argsort().argsort() / n < level
                 write_record(
                     store,
                     np.stack([weak, own, strong]),
@@ -158,3 +159,7 @@ def write_store(
                     same_test=same_test,
                     **extra,
                 )
+
+
+def _generator(*key: Any) -> np.random.Generator:
+    return np.random.default_rng(int(digest([str(k) for k in key]), 16))

@@ -17,7 +17,8 @@ STORE = click.option(
 
 def add_commands(cli: click.Group) -> None:
     """Adds this room's verbs to the `w2s` group."""
-    cli.add_command(board)
+    for command in (board, plot, import_, verify):
+        cli.add_command(command)
 
 
 def stores_of(given: tuple[str, ...]) -> list[Path]:
@@ -52,3 +53,58 @@ def board(stores: tuple[str, ...], suite: str | None, format_: str, wide: bool, 
     width = shutil.get_terminal_size((100, 24)).columns if terminal else 100
     colour = terminal and "NO_COLOR" not in os.environ
     write_or_print(render(made, format_, wide=wide, width=width, colour=colour), out)
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(("scaling", "stack", "imitation", "cost")))
+@STORE
+@click.option("--suite", help="Only the cells of this suite.")
+@click.option("-o", "out", metavar="PATH", help="File to write: .svg, .png or .pdf.  [default: KIND.svg]")
+def plot(kind: str, stores: tuple[str, ...], suite: str | None, out: str | None) -> None:
+    """A picture: scaling, stack, imitation or cost."""
+    from w2s_bench.board import build_board
+    from w2s_bench.board.plots import draw_plot
+
+    path = Path(out or f"{kind}.svg")
+    picture = draw_plot(kind, build_board(stores_of(stores), suite).data, path.suffix.lstrip(".").lower())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(picture)
+    click.echo(f"wrote {path}")
+
+
+@click.command("import")
+@click.argument("format_", metavar="FORMAT", type=click.Choice(("aar", "openai-w2s")))
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--store", metavar="DIR", help="Store to write the records into.  [W2S_STORE, else w2s-runs]")
+def import_(format_: str, path: Path, store: str | None) -> None:
+    """Records from other tools' result files; FORMAT is aar or openai-w2s."""
+    from w2s_bench.board.importers import import_results, write_records
+
+    made = import_results(format_, path)
+    target = stores_of((store,) if store else ())[0]
+    write_records(made, target)
+    for line in made.notes:
+        click.echo(f"note: {line}", err=True)
+    click.echo(f"{len(made.records)} records in {target}; see them with: w2s board --store {target}")
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
+def verify(path: Path, as_json: bool) -> None:
+    """Checks a store: digests, scores against predictions, numbers against counts."""
+    import json
+
+    from w2s_bench.board.untrusted import plain
+    from w2s_bench.board.verify import verify_store
+
+    done = verify_store(path)
+    if as_json:
+        click.echo(json.dumps({**vars(done), "sound": done.sound}, indent=1))
+    else:
+        for line in done.problems:
+            click.echo(plain(line))
+        counts = f"{done.records} records, {done.predictions} prediction files, {done.scores} score files"
+        click.echo(f"{counts}: {'all hold' if done.sound else f'{len(done.problems)} problems'}")
+    if not done.sound:
+        sys.exit(1)

@@ -51,7 +51,7 @@ def settings(small: bool = False) -> Iterator[tuple[World, float]]:
 
 
 def cover(world: World, gap: float, boards: int, rng: np.random.Generator, others: bool = False) -> Hits:
-    """Returns the hits over boards of 2 or 4 classes whose floor, PGR (-.3 to 1.2) and noise (.003 to .03) are random."""
+    """Returns the hits over boards with 2 or 4 classes, random floor, PGR (-.3 to 1.2) and seed noise (.003 to .03)."""
     hits = Hits(boards)
     for _ in range(boards):
         floor = rng.uniform(0.5, 0.68) if rng.uniform() < 0.5 else rng.uniform(0.3, 0.6)
@@ -292,7 +292,7 @@ def power_tables(boards: int, rng: np.random.Generator, say: Callable[[str], Non
 
 def _noise(world: World, rng: np.random.Generator) -> float:
     """Returns the seed variance of a difference in one cell."""
-    right = draw(world, np.array([0.75, 0.75]), rng).mean(2)
+    right = draw(world, np.array([0.75, 0.75]), rng, model=[0, 0]).mean(2)
     return float((right[0] - right[1]).var(ddof=1))
 
 

@@ -90,6 +90,7 @@ def design_of(records: list[Record], labels: Labels, notes: list[str]) -> Design
     scores = _read_scores(records, notes)
     blocks: dict[str, _Lines] = defaultdict(_Lines)
     at: dict[Line, tuple[str, int]] = {}
+    clashes: dict[Group, int] = defaultdict(int)
     for record in records:
         group, stack = labels.group(record), labels.stack(record)
         accuracy = accuracies(record)
@@ -106,13 +107,20 @@ def design_of(records: list[Record], labels: Labels, notes: list[str]) -> Design
                 lines.scores.append({})
             lines, k = blocks[block], at[line][1]
             if baseline is None:
-                lines.by_seed[k][record.seed] = value
+                clashes[group] += lines.by_seed[k].setdefault(record.seed, value) != value
             else:
                 lines.by_seed[k].update(enumerate(baseline))
             if record.digest in scores:
                 lines.scores[k][record.seed] = scores[record.digest][who]
         if shared_test(record) and record.digest not in scores and record.test.get("joint"):
             blocks[group.task_name].sealed[group].setdefault(stack, []).append(_joint(record))
+    for group, count in clashes.items():
+        if count:
+            place = f"{group.task}, {'+'.join(group.supervisors)} > {group.student}"
+            notes.append(
+                f"{place}: {count} floors or ceilings differ from another record's of the same seed; the first by "
+                "digest stands. Were supervisors or tasks changed between runs? Rerun the older records"
+            )
     return Design({name: _block(lines) for name, lines in blocks.items()}, at)
 
 

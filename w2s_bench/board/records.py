@@ -79,7 +79,7 @@ def read_stores(paths: Iterable[Path], suite: str | None = None) -> Reading:
         for name in files.names("suites", ".json"):
             _read_plan(files, name, reading)
         for name in files.names("records", ".json"):
-            found += _read_record(files, name, reading.notes)
+            found += read_record(files, name, reading.notes)
     if suite is not None:
         planned = reading.planned.get(suite, set())
         found = [r for r in found if r.raw.get("suite") == suite or r.digest in planned]
@@ -97,7 +97,8 @@ def _read_plan(files: StoreFiles, name: str, reading: Reading) -> None:
         reading.notes.append(f"{name}: not a suite's plan ({_short(error)}); missing cells are not counted")
 
 
-def _read_record(files: StoreFiles, name: str, notes: list[str]) -> list[Record]:
+def read_record(files: StoreFiles, name: str, notes: list[str]) -> list[Record]:
+    """Returns the record in a list, an empty one (and a note) where the file is no usable record."""
     try:
         raw = json.loads(files.read(name))
     except (OSError, ValueError) as error:

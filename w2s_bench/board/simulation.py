@@ -26,16 +26,25 @@ class World:
     """Standard deviation over seeds of a line's accuracy, its test examples aside."""
     common: float = 0.5
     """Share of that variance which all lines of a seed have in common (split, supervisor)."""
-    difficulty: float = 0.4
+    difficulty: float = 0.25
     """Share of an answer's variance that lies in the example, whoever answers."""
-    inherited: float = 0.2
+    own: float = 0.25
+    """Share that lies in the example and the model, whatever the seed: what a pretrained network knows."""
+    inherited: float = 0.15
     """Share that lies in the example and the seed: errors of the supervisor that its students inherit."""
 
 
-def draw(world: World, truth: np.ndarray, rng: np.random.Generator, spread: np.ndarray | float = 1.0) -> np.ndarray:
+def draw(
+    world: World,
+    truth: np.ndarray,
+    rng: np.random.Generator,
+    spread: np.ndarray | float = 1.0,
+    model: Sequence[int] | None = None,
+) -> np.ndarray:
     """Returns right or wrong, [L, S, n] of 0 and 1, of lines with these true accuracies [L].
 
-    `spread` [L] scales each line's own seed noise.
+    `spread` [L] scales each line's own seed noise. Lines of one `model` [L] know the same examples; without it each
+    line is a model of its own.
     """
     lines, s, n = len(truth), world.seeds, world.n
     # what moves the accuracy by `noise` moves the threshold by noise / density
@@ -49,10 +58,13 @@ def draw(world: World, truth: np.ndarray, rng: np.random.Generator, spread: np.n
     shape = (1, n) if world.same_test else (s, n)
     example = np.sqrt(world.difficulty) * rng.standard_normal(shape, dtype=np.float32)
     seed = np.sqrt(world.inherited) * rng.standard_normal((s, n), dtype=np.float32)
-    rest = np.sqrt(1 - world.difficulty - world.inherited)
+    models = np.arange(lines) if model is None else np.asarray(model)
+    known = np.sqrt(world.own) * rng.standard_normal((models.max() + 1, *shape), dtype=np.float32)
+    rest = np.sqrt(1 - world.difficulty - world.own - world.inherited)
     noise = rng.standard_normal((lines, s, n), dtype=np.float32)
     noise *= np.float32(rest)
     noise += example + seed
+    noise += known[models]
     return (noise + level[:, :, None] > 0).astype(np.int8)
 
 
@@ -85,6 +97,7 @@ def board_of(
             for k, name in enumerate(names):
                 where[group, name] = (f"task{t}", at + k)
             at += len(names)
+        model = np.concatenate([[3 * g, 3 * g + 1, *([3 * g + 2] * len(stacks))] for g in range(len(groups))])
         spreads = np.tile(np.concatenate([[1.0, 1.0], np.broadcast_to(spread, len(stacks))]), len(groups))
-        blocks[f"task{t}"] = block_of(draw(world, np.array(accuracy), rng, spreads), world.same_test)
+        blocks[f"task{t}"] = block_of(draw(world, np.array(accuracy), rng, spreads, model), world.same_test)
     return Design(blocks, where)

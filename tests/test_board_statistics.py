@@ -1,0 +1,134 @@
+"""What the board promises about error rates, measured small; docs/statistics.md holds the large version."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from w2s_bench.board.blocks import Block, example_covariance
+from w2s_bench.board.comparison import pooled_noise
+from w2s_bench.board.coverage import Scene, claims_of, cover
+from w2s_bench.board.power import Plan, seeds_for, smallest_gain
+from w2s_bench.board.ranks import rank_sets
+from w2s_bench.board.simulation import World, block_of, draw
+from w2s_bench.board.statistics import Moments, fieller, half_width, holm, intervals, p_values
+
+
+def within(held: int, boards: int, rate: float = 0.95) -> bool:
+    """Says whether so many hits are compatible with this rate or more (one-sided, 1 in 1000)."""
+    return stats.binom.cdf(held, boards, rate) > 0.001
+
+
+@pytest.mark.parametrize("same_test", [False, True])
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+def test_intervals_cover_accuracy_difference_and_pgr(seeds, same_test):
+    boards = 300
+    hits = cover(World(seeds=seeds, n=300, same_test=same_test), 0.1, boards, np.random.default_rng(seeds))
+    for name in ("accuracy", "difference", "PGR"):
+        assert within(hits.held[name], boards), (name, hits.held[name])
+
+
+def test_intervals_are_no_wider_than_needed():
+    rng = np.random.default_rng(0)
+    hits = [cover(World(seeds=5, n=1000, same_test=same), 0.3, 200, rng) for same in (False, True)]
+    for name in ("accuracy", "difference", "PGR"):
+        assert sum(h.held[name] for h in hits) / 400 < 0.985, name
+
+
+def test_what_was_not_chosen_covers_too_little():
+    """A percentile bootstrap over 5 seeds, and ignoring shared test examples: why neither is used."""
+    rng = np.random.default_rng(1)
+    drawn = cover(World(seeds=5, n=200), 0.1, 150, rng, others=True)
+    assert drawn.rate("bootstrap") < 0.92 and drawn.rate("PGR bootstrap") < 0.92
+    shared = cover(World(seeds=5, n=200, same_test=True), 0.1, 100, rng, others=True)
+    assert shared.rate("t, seeds alone") < 0.9
+
+
+def test_boards_without_truth_to_find_find_nothing():
+    boards = 30
+    rng = np.random.default_rng(2)
+    scene = Scene("small", World(5, 200), tasks=2, pairs=2, mitigations=10)
+    wrong = sum(claims_of(scene, rng).overall.any() for _ in range(boards))
+    assert within(boards - wrong, boards)
+
+
+def test_large_gains_are_found_and_ranks_are_single():
+    rng = np.random.default_rng(3)
+    scene = Scene("apart", World(5, 2000, noise=0.005), mitigations=5, gains=(-0.3, -0.15, 0.15, 0.3, 0.45))
+    claims = claims_of(scene, rng)
+    assert claims.overall.tolist() == [-1, -1, 1, 1, 1]
+    assert claims.ranks.tolist() == [[4, 4], [6, 6], [5, 5], [3, 3], [2, 2], [1, 1]]
+    assert claims.ranks_hold
+
+
+def test_fieller_is_unbounded_exactly_where_the_gap_is_unresolved():
+    rng = np.random.default_rng(4)
+    for _ in range(200):
+        right = draw(World(seeds=4, n=200), np.array([0.6, 0.62, 0.64]), rng)
+        moments = block_of(right, False).moments([[-1, 1, 0], [-1, 0, 1]])
+        _, low, high = intervals(moments)[1]
+        assert fieller(moments).bounded == (low > 0 or high < 0)
+
+
+def test_fieller_holds_the_ratios_that_the_test_accepts():
+    moments = Moments(
+        np.array([0.05, 0.1]), np.array([[4e-4, 1e-4], [1e-4, 3e-4]]), np.array([9.0, 9.0]), np.full((2, 2), 1e-5)
+    )
+    ratio = fieller(moments)
+    for end in (ratio.low, ratio.high):
+        w = np.array([1.0, -end])
+        half = half_width(w @ moments.seeds @ w, np.array(9.0), w @ moments.examples @ w)
+        assert abs(abs(w @ moments.mean) - half) < 1e-9
+
+
+def test_p_values_agree_with_intervals():
+    mean, seeds, examples = np.array([0.02, 0.02]), np.array([4e-5, 4e-5]), np.array([0.0, 3e-5])
+    df = np.array([4.0, 4.0])
+    p = p_values(mean, seeds, df, examples)
+    assert p[0] == pytest.approx(2 * stats.t.sf(0.02 / np.sqrt(4e-5), 4))
+    for k in range(2):
+        assert half_width(seeds[k], df[k], examples[k], 1 - p[k]) == pytest.approx(0.02, rel=1e-4)
+    assert p_values(mean, seeds, np.zeros(2), examples).tolist() == [1, 1]
+
+
+def test_holm_against_the_textbook():
+    assert holm(np.array([0.01, 0.04, 0.03, 0.005])).tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm(np.array([])).size == 0
+
+
+def test_example_covariance_is_what_seeds_share():
+    rng = np.random.default_rng(5)
+    shared = rng.normal(size=(1, 1, 4000))
+    d = 0.3 * shared + rng.normal(size=(1, 6, 4000))
+    assert example_covariance(d)[0, 0] * 4000 == pytest.approx(0.09, abs=0.03)
+
+
+def test_pooled_noise_finds_noise_and_how_alike_it_is():
+    rng = np.random.default_rng(6)
+    alike = pooled_noise({"u": rng.normal(0, 0.01, (20, 5)) + rng.normal(0, 0.05, (1, 5))})["u"]
+    assert alike.variance == pytest.approx(1e-4, rel=0.4) and alike.weight > 10
+    scales = np.exp(rng.normal(0, 1, (40, 1)))
+    assert pooled_noise({"u": rng.normal(0, 0.01, (40, 5)) * scales})["u"].weight < 6
+    assert pooled_noise({"u": rng.normal(0, 0.01, (2, 5))}) == {}
+
+
+def test_a_missing_seed_counts_for_its_own_line_alone():
+    values = np.array([[0.5, 0.6, 0.7], [0.6, np.nan, 0.9]])
+    block = Block(values)
+    assert block.moments([[1, 0]]).mean[0] == pytest.approx(0.6)
+    assert block.moments([[-1, 1]]).mean[0] == pytest.approx(0.15)
+    assert block.moments([[1, 0]], (1,)).mean[0] == pytest.approx(0.6) and block.moments([[1, 0]], (1,)).df[0] == 1
+
+
+def test_rank_sets_by_hand():
+    p = np.array([[1, 0.2, 0.001], [0.2, 1, 0.001], [0.001, 0.001, 1]])
+    assert rank_sets(np.array([0.8, 0.81, 0.5]), p).tolist() == [[1, 2], [1, 2], [3, 3]]
+
+
+def test_power_formula():
+    plan = Plan(noise=0.01, gap=0.2)
+    assert 0.01 < smallest_gain(plan) < 0.05 < smallest_gain(plan, cell=True) / 0.2
+    seeds = seeds_for(0.02, plan)
+    assert seeds and smallest_gain(Plan(**{**vars(plan), "seeds": seeds})) <= 0.02
+    assert seeds_for(1e-6, plan) is None

@@ -1,0 +1,159 @@
+"""Checks a store without running anything: digests, scores against predictions, numbers against counts."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from w2s_bench.board.design import JOINT_BITS, shared_test
+from w2s_bench.board.files import StoreFiles
+from w2s_bench.board.records import JOINT, Record, read_record
+
+EXACT = 1e-9
+
+
+@dataclass
+class Verification:
+    """What was checked, and one line for each thing that does not hold."""
+
+    records: int = 0
+    predictions: int = 0
+    scores: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def sound(self) -> bool:
+        return not self.problems
+
+
+@dataclass
+class _Truths:
+    """What scores and predictions together say about the truth: two records must not say different things."""
+
+    answer: dict[str, dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
+    right: dict[str, tuple[str, dict[str, tuple[int, int]]]] = field(default_factory=dict)
+
+
+def verify_store(path: Path) -> Verification:
+    """Returns what holds in a store, from its files alone.
+
+    A changed byte in a prediction or score file shows in its sha256. Where somebody changed the digests too, counts,
+    accuracies and what other records say about the same examples have to agree.
+    """
+    files = StoreFiles(Path(path))
+    done = Verification()
+    truths = _Truths()
+    for name in files.names("records", ".json"):
+        for record in read_record(files, name, done.problems):
+            done.records += 1
+            if record.ok and not record.raw.get("imported"):
+                done.problems += [f"{name}: {line}" for line in _check(record, done, truths)]
+    return done
+
+
+def _check(record: Record, done: Verification, truths: _Truths) -> list[str]:
+    found = _check_numbers(record)
+    predictions = _bytes(record, "predictions", found)
+    scores = _bytes(record, "scores", found)
+    done.predictions += predictions is not None
+    done.scores += scores is not None
+    if scores is None:
+        return found
+    try:
+        table = pq.read_table(io.BytesIO(scores))
+        ids = table["id"].to_pylist()
+        right = np.stack([table[c].to_numpy() for c in ("floor", "student", "ceiling")]).astype(int)
+        if len(set(ids)) < len(ids):
+            found.append("the score file names an example twice")
+        counts = np.bincount(right[0] * 4 + right[1] * 2 + right[2], minlength=8)
+        if list(counts) != [record.test["joint"].get(k, 0) for k in JOINT]:
+            found.append("the score file does not give the record's joint counts")
+        found += _check_floor(record, ids, right, truths)
+        if predictions is not None:
+            found += _check_predictions(record, predictions, ids, right[1], truths)
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        found.append(f"its files cannot be read together ({type(error).__name__}: {error})")
+    return found
+
+
+def _check_numbers(record: Record) -> list[str]:
+    """Returns which of the record's numbers do not follow from its joint counts."""
+    joint = record.test.get("joint")
+    if not joint:
+        return ["no joint counts"]
+    counts = np.array([joint.get(k, 0) for k in JOINT], dtype=float)
+    accuracy = JOINT_BITS.T @ counts / counts.sum()
+    found = []
+    for who, value in zip(("floor", "student", "ceiling"), accuracy, strict=True):
+        told = (record.test.get(who) or {}).get("accuracy")
+        if told is None or abs(told - value) > EXACT:
+            found.append(f"{who} accuracy {told}, its joint counts give {value:.6f}")
+    gap = accuracy[2] - accuracy[0]
+    pgr = record.raw.get("pgr")
+    if pgr is not None and (gap == 0 or abs(pgr - (accuracy[1] - accuracy[0]) / gap) > 1e-6):
+        found.append(f"PGR {pgr}, its joint counts give {(accuracy[1] - accuracy[0]) / gap if gap else 'none'}")
+    return found
+
+
+def _bytes(record: Record, what: str, found: list[str]) -> bytes | None:
+    """Returns a file of the record where its sha256 is the one the record names."""
+    told = record.raw.get(what)
+    if not told:
+        return None
+    try:
+        content = record.files.read(str(told["path"]))
+        actual = record.files.sha256(str(told["path"]))
+    except (OSError, KeyError, TypeError):
+        found.append(f"its {what} file is missing")
+        return None
+    if actual != told.get("sha256"):
+        found.append(
+            f"{told['path']} was changed: sha256 {actual[:12]}, the record names {str(told.get('sha256'))[:12]}"
+        )
+        return None
+    return content
+
+
+def _check_floor(record: Record, ids: list[str], right: np.ndarray, truths: _Truths) -> list[str]:
+    """Returns a line where floor or ceiling differ from another record's of the same group and seed."""
+    cell = record.cell
+    key = json.dumps(
+        [cell["task"], cell["supervisors"], cell["student"], cell["seed"], record.protocol], sort_keys=True
+    )
+    own = dict(zip(ids, zip(right[0].tolist(), right[2].tolist(), strict=True), strict=True))
+    other, known = truths.right.setdefault(key, (record.digest, own))
+    return (
+        []
+        if known == own
+        else [f"floor or ceiling scores differ from those of records/{other}.json, same group and seed"]
+    )
+
+
+def _check_predictions(record: Record, content: bytes, ids: list[str], right: np.ndarray, truths: _Truths) -> list[str]:
+    """Returns lines where predictions and scores cannot both be true."""
+    table = pq.read_table(io.BytesIO(content))
+    test = table.filter(pc.equal(table["split"], "test"))
+    if set(test["id"].to_pylist()) != set(ids) or len(test) != len(ids):
+        return ["predictions and scores are about different test examples"]
+    if "p_student" not in test.column_names or test["p_student"].null_count:
+        return []  # answers in words are the referee's to judge
+    p = np.array(test["p_student"].to_pylist(), dtype=float)
+    if p.ndim != 2 or not np.isfinite(p).all() or (p < 0).any() or (abs(p.sum(1) - 1) > 1e-3).any():
+        return ["predicted probabilities are not finite, negative or do not sum to 1"]
+    chosen = dict(zip(test["id"].to_pylist(), p.argmax(1).tolist(), strict=True))
+    scope: list[Any] = [record.cell["task"]] + ([] if shared_test(record) else [record.seed])
+    known = truths.answer[json.dumps(scope, sort_keys=True)]
+    clashes = 0
+    for name, ok in zip(ids, right.tolist(), strict=True):
+        answer = chosen[name] if ok else 1 - chosen[name] if p.shape[1] == 2 else None
+        if answer is not None and known.setdefault(name, answer) != answer:
+            clashes += 1
+    return [f"{clashes} test examples have another true answer than in the records before it"] if clashes else []
