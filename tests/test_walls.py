@@ -1,0 +1,160 @@
+"""The walls between the rooms of the harness."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+CODE = sorted(
+    p
+    for top in ("w2s_bench", "plugins", "conf", "tests", "examples")
+    for p in (ROOT / top).rglob("*.py")
+    if not {".venv", "build", "__pycache__"} & set(p.parts)
+)
+HARNESS = [p for p in CODE if p.is_relative_to(ROOT / "w2s_bench")]
+HEAVY = ("torch", "lightning", "transformers")
+
+
+def module_of(path: Path) -> str:
+    """Returns a harness file's dotted name."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports_of(path: Path, top_level: bool = False) -> set[str]:
+    """Returns dotted names that a file imports (from x import y counts as x and x.y); outside functions alone if so asked."""
+    found: set[str] = set()
+    pending: list[ast.AST] = [ast.parse(path.read_text(), str(path))]
+    while pending:
+        node = pending.pop()
+        if top_level and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            pending += node.orelse
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            package = module_of(path).split(".")[: -node.level if path.name != "__init__.py" else None]
+            start = ".".join([*(package if node.level else []), *([node.module] if node.module else [])])
+            found |= {start} | {f"{start}.{alias.name}" for alias in node.names}
+        pending += ast.iter_child_nodes(node)
+    return found
+
+
+def of_package(names: set[str], *packages: str) -> set[str]:
+    return {n for n in names for p in packages if n == p or n.startswith(f"{p}.")}
+
+
+def room(name: str) -> list[Path]:
+    files = [p for p in HARNESS if p.is_relative_to(ROOT / "w2s_bench" / name)]
+    assert files, f"there is no room {name}"
+    return files
+
+
+def loaded_by(code: str) -> set[str]:
+    """Returns the modules in a fresh interpreter after some code."""
+    script = f"{code}\nimport sys, json\nprint(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
+    return set(ast.literal_eval(done.stdout.strip().splitlines()[-1]))
+
+
+def test_the_scanner_sees_imports():
+    life = imports_of(ROOT / "w2s_bench/training/life.py")
+    assert {"torch", "lightning", "w2s_bench.training.stack", "w2s_bench.training.stack.Stack"} <= life
+    naive = ROOT / "plugins/mitigations/naive.py"
+    assert "torch" in imports_of(naive) and "torch" not in imports_of(naive, top_level=True)
+
+
+@pytest.mark.parametrize("path", room("board"), ids=module_of)
+def test_board_imports_neither_torch_nor_training_nor_referee(path):
+    assert not of_package(imports_of(path), *HEAVY, "w2s_bench.training", "w2s_bench.referee")
+
+
+def test_board_loads_neither_torch_nor_training_nor_referee():
+    modules = [module_of(p) for p in room("board")]
+    loaded = loaded_by("\n".join(f"import {m}" for m in modules))
+    assert set(modules) <= loaded
+    assert not of_package(loaded, *HEAVY, "w2s_bench.training", "w2s_bench.referee")
+
+
+@pytest.mark.parametrize("path", room("training"), ids=module_of)
+def test_training_never_imports_referee(path):
+    assert not of_package(imports_of(path), "w2s_bench.referee")
+
+
+def test_training_never_loads_referee():
+    loaded = loaded_by("import w2s_bench.training.worker")
+    assert "torch" in loaded and not of_package(loaded, "w2s_bench.referee")
+
+
+@pytest.mark.parametrize("path", [p for p in HARNESS if p.name != "loading.py"], ids=module_of)
+def test_the_harness_names_no_plugin(path):
+    assert not of_package(imports_of(path), "w2s_bench.plugins", "plugins")
+    texts = {n.value for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Constant)}
+    dotted = {t for t in texts if isinstance(t, str) and t.startswith(("w2s_bench.plugins.", "plugins."))}
+    assert not dotted, f"{path.name} names {dotted}; only the loader's tuple does"
+
+
+def test_the_loader_names_plugins_in_its_tuple_alone():
+    loading = ROOT / "w2s_bench/loading.py"
+    assert not of_package(imports_of(loading), "w2s_bench.plugins", "plugins")
+    from w2s_bench.loading import DEFAULT_PLUGINS
+
+    tree = ast.parse(loading.read_text())
+    texts = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    named = {t for t in texts if t.startswith("w2s_bench.plugins") and t != "w2s_bench.plugins."}
+    assert named == set(DEFAULT_PLUGINS)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import w2s_bench",
+        "import w2s_bench.hookspecs, w2s_bench.protocols, w2s_bench.cells",
+        "from w2s_bench.registry import load\nassert not load().broken, load().broken",
+    ],
+)
+def test_importing_and_listing_load_no_torch(code):
+    assert not of_package(loaded_by(code), *HEAVY)
+
+
+@pytest.mark.parametrize("path", CODE, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_file_is_longer_than_500_lines(path):
+    assert len(path.read_text().splitlines()) <= 500
+
+
+def calls_of(path: Path) -> list[tuple[str, ast.Call]]:
+    tree = ast.parse(path.read_text())
+    return [(ast.unparse(n.func), n) for n in ast.walk(tree) if isinstance(n, ast.Call)]
+
+
+def pickles_of(path: Path) -> list[str]:
+    """Returns what in a file reads or writes pickle."""
+    found = sorted(of_package(imports_of(path), "pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"))
+    for name, call in calls_of(path):
+        keywords = {k.arg: ast.unparse(k.value) for k in call.keywords}
+        if name in ("torch.load", "torch.save", "np.save", "numpy.save", "read_pickle") or name.endswith(".to_pickle"):
+            found += [] if name.endswith("np.save") and keywords.get("allow_pickle") == "False" else [name]
+        if name in ("np.load", "numpy.load") and keywords.get("allow_pickle") != "False":
+            found.append(f"{name} without allow_pickle=False")
+        if keywords.get("allow_pickle") == "True":
+            found.append(f"{name}(allow_pickle=True)")
+    return found
+
+
+@pytest.mark.parametrize("path", [p for p in CODE if "tests" not in p.parts], ids=lambda p: str(p.relative_to(ROOT)))
+def test_nothing_stored_is_pickled(path):
+    assert not pickles_of(path)
+
+
+def test_the_pickle_scanner_sees_pickles(tmp_path):
+    bad = tmp_path / "bad.py"
+    bad.write_text(
+        "import pickle, numpy as np, torch\nnp.load('x')\nnp.load('x', allow_pickle=True)\ntorch.load('x')\n"
+    )
+    assert len(pickles_of(bad)) == 5
