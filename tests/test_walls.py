@@ -26,7 +26,7 @@ def module_of(path: Path) -> str:
 
 
 def imports_of(path: Path, top_level: bool = False) -> set[str]:
-    """Returns dotted names that a file imports: `from x import y` counts as x and x.y; `top_level`: outside functions."""
+    """Returns dotted names that a file imports, x and x.y of `from x import y`; `top_level`: outside functions."""
     found: set[str] = set()
     pending: list[ast.AST] = [ast.parse(path.read_text(), str(path))]
     while pending:
