@@ -19,13 +19,13 @@ def register_commands(cli: click.Group) -> None:
 @click.command()
 @click.option("--size", type=click.Choice(list(rungs.SIZES)), help="A rung's shape by name.")
 @click.option("--width", type=int, help="Width of a shape of your own, with --layers and --heads.")
-@click.option("--layers", type=int)
-@click.option("--heads", type=int)
-@click.option("--saliency", default=0.3, show_default=True, help="Share of told values that come with their class.")
+@click.option("--layers", type=int, help="Number of its blocks.")
+@click.option("--heads", type=int, help="Attention heads, a divisor of the width.")
+@click.option("--saliency", default=0.3, show_default=True, help="How often the text names the class of a digit.")
 @click.option("--seed", default=0, show_default=True, help="Of the first weights and of the text.")
 @click.option("--steps", default=rungs.STEPS, show_default=True, help=f"Optimiser steps of {rungs.BATCH} sequences.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the new rung.")
-@click.option("--device", default="cpu", show_default=True, type=click.Choice(["cpu", "cuda"]))
+@click.option("--device", default="cpu", show_default=True, type=click.Choice(["cpu", "cuda"]), help="Where to train.")
 def pretrain(
     size: str | None,
     width: int | None,

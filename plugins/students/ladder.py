@@ -28,7 +28,7 @@ class LadderStudent:
         checkpoint: int = 0
         """Pretraining seed."""
         saliency: float = 0.3
-        """Share of told values whose class the pretraining text names: 0.3, for `m` also 0 and 0.1."""
+        """How often its pretraining text named the class of a digit or value: 0.3, for `m` also 0 and 0.1."""
         path: str | None = None
         """Folder of a rung of your own (`w2s pretrain`) in place of a shipped one."""
         body_lr: float = 5e-5

@@ -33,7 +33,7 @@ class LadderSupervisor:
         checkpoint: int = 0
         """Pretraining seed."""
         saliency: float = 0.3
-        """Share of told values whose class the pretraining text names."""
+        """How often its pretraining text named the class of a digit or value."""
         path: str | None = None
         """Folder of a rung of your own (`w2s pretrain`) in place of a shipped one."""
         body_lr: float | None = None
