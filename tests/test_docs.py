@@ -34,19 +34,19 @@ def headings(text: str) -> list[str]:
     return re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.M)
 
 
+def named(path: Path) -> str:
+    """Returns how a test's id calls a page."""
+    return str(path.relative_to(ROOT))
+
+
 def anchor(heading: str) -> str:
     """Returns the anchor that GitHub gives a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-PYTHON = [
-    pytest.param(code, id=f"{path.name}-{i}")
-    for path in DOCS
-    for i, code in enumerate(snippets(path.read_text(), "python"))
-]
-PLUGINS = {
-    name: code for code in snippets(HOOKS, "python") for name in re.findall(r'^    register\("(\w+)"', code, re.M)
-}
+PYTHON = {f"{named(p)}-{i}": code for p in DOCS for i, code in enumerate(snippets(p.read_text(), "python"))}
+EXAMPLES = snippets(HOOKS, "python")
+PLUGINS = {name: code for code in EXAMPLES for name in re.findall(r'^    register\("(\w+)"', code, re.M)}
 
 
 @pytest.fixture
@@ -82,26 +82,53 @@ def test_no_heading_for_a_hook_that_is_gone():
     assert named == set(stacking.SPECS)
 
 
-@pytest.mark.parametrize("code", PYTHON)
-def test_python_compiles(code):
-    compile(code, "snippet", "exec")
+@pytest.mark.parametrize("name", PYTHON)
+def test_python_compiles(name):
+    compile(PYTHON[name], name, "exec")
 
 
-@pytest.mark.parametrize("code", snippets(HOOKS, "python"))
+@pytest.mark.parametrize("code", EXAMPLES, ids=range(len(EXAMPLES)))
 def test_hook_examples_load_as_plugins(code, load):
     loaded = load(code)
     assert any(f.distribution == "snippet.py" for f in loaded._plugins)
-    for hook in ("run_started", "stage_finished", "run_finished", "run_failed"):
-        if f"def {hook}(" in code:
-            break
-    else:
-        return
-    samples = (
-        events.RunStarted(2, 5, 1), events.StageFinished("train", "one", 0.1, False),
-        events.RunFailed("one", "failed", "why"), events.RunFinished(1, 1, 2.0),
-    )  # fmt: skip
-    for event in samples:
+
+
+def test_observer_example(load, capsys, recwarn):
+    loaded = load(next(code for code in EXAMPLES if "def run_started(" in code))
+    for event in (
+        events.RunStarted(cells=2, stages=5, cached=1),
+        events.StageFinished("train", "facts", 0.14, cached=False),
+        events.StageFinished("ceiling", "facts", 0.0, cached=True),
+        events.RunFailed("facts", "failed", "why"),
+        events.RunFinished(ok=1, failed=1, seconds=2.0),
+    ):
         loaded.observe(event)
+    assert capsys.readouterr().out.splitlines() == [
+        "2 cells, 4 of 5 stages to do", "facts: 0.1 s", "facts failed: why", "1 cells done, 1 failed, in 2 s"
+    ]  # fmt: skip
+    assert not recwarn.list
+
+
+def test_suite_example(load, tmp_path):
+    from w2s_bench import compose, suites
+
+    (tmp_path / "suites").mkdir()
+    (tmp_path / "suites" / "mine.yaml").write_text(snippets(HOOKS, "yaml")[0])
+    loaded = load(next(code for code in EXAMPLES if "def register_suites(" in code))
+    suite = suites.find("mine", loaded)
+    run = compose.run_of(suite.sweeps, [], True, loaded, store=str(tmp_path))
+    assert suite.description and len(run.cells) == 10
+
+
+def test_command_example(tmp_path):
+    from click.testing import CliRunner
+
+    from w2s_bench.cli import cli
+
+    path = tmp_path / "hello.py"
+    path.write_text(next(code for code in EXAMPLES if "def register_commands(" in code))
+    answer = CliRunner().invoke(cli, ["hello", "--plugins", str(path)])
+    assert answer.output == "hello\n"
 
 
 MITIGATIONS = [name for name, code in PLUGINS.items() if "register_mitigations" in code]
@@ -174,7 +201,7 @@ def test_metric_example(load):
     assert brier(np.array([[1.0, 0.0], [0.5, 0.5]]), np.array([0, 1])) == pytest.approx(0.25)
 
 
-@pytest.mark.parametrize("path", DOCS, ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize("path", DOCS, ids=named)
 def test_links_lead_somewhere(path):
     text = FENCE.sub("", path.read_text())
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
