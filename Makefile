@@ -44,6 +44,6 @@ $(VENV)/.w2s-installed: pyproject.toml $(VENV)/.w2s-torch
 	$(VENV)/bin/python -m pip install -e .
 	@touch $@
 
-$(VENV)/.w2s-test-installed: pyproject.toml $(VENV)/.w2s-installed
+$(VENV)/.w2s-test-installed: pyproject.toml $(VENV)/.w2s-torch
 	$(VENV)/bin/python -m pip install -e '.[test]'
-	@touch $@
+	@touch $(VENV)/.w2s-installed $@
