@@ -89,7 +89,7 @@ class Verbs(click.Group):
         if name not in self.commands and name in VERBS:
             importlib.import_module(VERBS[name][0]).add_commands(self)
         if name not in self.commands and name not in VERBS:
-            ctx.find_object(Session).registry.add_commands(self)  # type: ignore[union-attr]
+            ctx.find_object(Session).registry.add_commands(self, VERBS)  # type: ignore[union-attr]
         return self.commands.get(name)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:

@@ -58,7 +58,7 @@ def rows_of(kind: str, registry: Registry, ctx: click.Context) -> list[dict[str,
     elif kind == "engines":
         lines = engines()
     else:
-        registry.add_commands(ctx.find_root().command)
+        registry.add_commands(ctx.find_root().command, VERBS)
         commands = getattr(ctx.find_root().command, "commands", {})
         lines = {n: c.get_short_help_str(200) for n, c in sorted(commands.items()) if n not in VERBS}
     found = []

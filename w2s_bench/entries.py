@@ -141,10 +141,8 @@ class Entries:
 
         self.composed += 1
         try:
-            cfg = self._hydra.compose_config(
-                "run", overrides, RunMode.RUN, from_shell=False, with_log_configuration=False
-            )
-            choices = OmegaConf.to_container(cfg.hydra.runtime.choices)
+            cfg = self._hydra.compose_config("run", overrides, RunMode.RUN, False, with_log_configuration=False)
+            choices = {str(k): str(v) for k, v in cfg.hydra.runtime.choices.items()}
             OmegaConf.set_struct(cfg, False)
             del cfg["hydra"]
             composed = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import dataclasses
 import difflib
+import functools
 import inspect
 import math
 import textwrap
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Union
 
@@ -75,10 +76,12 @@ def declared(cls: type) -> dict[str, Option]:
     return found
 
 
-def options_for(kind: str, cls: type) -> dict[str, Option]:
+@functools.cache
+def options_for(kind: str, cls: type) -> Mapping[str, Option]:
     """Returns an entry's options: the harness's for its kind, then the plugin's own, which win."""
     harness, own = HARNESS_OPTIONS[kind], protocols.options_of(cls)
-    return {**(declared(harness) if harness else {}), **(declared(own) if own is not None else {})}
+    found = {**(declared(harness) if harness else {}), **(declared(own) if own is not None else {})}
+    return types.MappingProxyType(found)
 
 
 def help_texts(kind: str, cls: type) -> dict[str, str]:

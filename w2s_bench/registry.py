@@ -6,10 +6,11 @@ registry.get("mitigation", "aux_confidence").build({"alpha_max": 0.5})
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -45,7 +46,7 @@ class Registration:
     module: str
     source_sha256: str
     """Of all source that belongs to the plugin (`loading.source_digest`)."""
-    declared: dict[str, Option] = field(default_factory=dict, repr=False)
+    declared: Mapping[str, Option] = field(default_factory=dict, repr=False)
     """Name, type and the plugin's own default of each option."""
 
     def build(self, options: dict[str, Any] | None = None) -> Any:
@@ -67,6 +68,8 @@ class Registry:
         self._entries: dict[str, dict[str, Registration]] = {k: {} for k in KINDS}
         self._origin: dict[tuple[str, str], Found] = {}
         self._plugins: list[Found] = []
+        self._asked_for_commands = False
+        self._source_digest = functools.cache(loading.source_digest)  # sources are read once a registry
 
     def get(self, kind: str, name: str) -> Registration:
         """Returns the entry, or raises UsageError with the nearest valid name or the reason why it is broken."""
@@ -111,17 +114,31 @@ class Registry:
             except Exception as e:
                 warnings.warn(f"plugin {found.name}: {hook}: {type(e).__name__}: {e}", RuntimeWarning, stacklevel=2)
 
-    def add_commands(self, cli: Any) -> None:
-        """Lets plugins add their verbs to the click group."""
-        self._call_each("register_commands", lambda found: cli, argument="cli")
+    def add_commands(self, cli: Any, taken: Iterable[str] = ()) -> None:
+        """Lets plugins add their verbs to the click group, once; a verb that is `taken` stays as it was."""
+        if self._asked_for_commands:
+            return
+        self._asked_for_commands = True
+        for found in list(self._plugins):
+            before = dict(cli.commands)
+            self._call("register_commands", found, cli=cli)
+            for name, command in list(cli.commands.items()):
+                if command is before.get(name):
+                    continue
+                if name in before or name in taken:
+                    cli.commands.pop(name)
+                    cli.commands.update({n: c for n, c in before.items() if n == name})
+                    self._break(found, name, f"verb '{name}' is there already; the first stays, rename this one")
+                else:
+                    self._origin["verb", name] = found
 
     def add(self, found: Found) -> None:
         """Takes in one loaded plugin, or remembers why not."""
         problem = _problem_of_plugin(found.plugin)
         if problem is None:
             try:
-                self.manager.register(found.plugin, name=found.name)
-            except Exception as e:  # what pluggy itself refuses: arguments that a hook does not offer, a plugin twice
+                self.manager.register(found.plugin)
+            except Exception as e:  # what pluggy itself refuses, such as a plugin that was found twice
                 problem = loading.first_line_of(e)
         if problem:
             self._break(found, found.name, problem, loading.names_in(found.file))
@@ -142,13 +159,16 @@ class Registry:
         others = [f.plugin for f in self._plugins if f.plugin is not plugin]
         return self.manager.subset_hook_caller(hook, others)
 
-    def _call_each(self, hook: str, value: Callable[[Found], Any], argument: str = "register") -> None:
+    def _call_each(self, hook: str, value: Callable[[Found], Any]) -> None:
         for found in list(self._plugins):
-            try:
-                self._only(hook, found.plugin)(**{argument: value(found)})
-            except Exception as e:
-                reason = f"{hook}: {loading.first_line_of(e)}"
-                self._break(found, found.name, reason, loading.names_in(found.file))
+            self._call(hook, found, register=value(found))
+
+    def _call(self, hook: str, found: Found, **arguments: Any) -> None:
+        try:
+            self._only(hook, found.plugin)(**arguments)
+        except Exception as e:
+            reason = f"{hook}: {loading.first_line_of(e, found.file)}"
+            self._break(found, found.name, reason, loading.names_in(found.file))
 
     def _registrar(self, kind: str, found: Found) -> Callable[..., None]:
         def register(name: str, cls: type, **options: Any) -> None:
@@ -176,13 +196,13 @@ class Registry:
     def _checked(self, kind: str, found: Found, name: str, cls: Any, options: dict[str, Any]) -> Registration:
         self._check_name(kind, name, found)
         who = f"{kind} '{name}'"
-        if not inspect.isclass(cls):
+        if not isinstance(cls, type):
             raise W2SError(f"{who}: register takes a class, not {type(cls).__name__} {cls!r}"[:200])
         try:
             declared = options_for(kind, cls)
         except ValueError as e:
             raise W2SError(f"{who}: {e}") from e
-        resolved = {o.name: o.default for o in declared.values()}
+        resolved = {o.name: copy.deepcopy(o.default) for o in declared.values()}
         for option, value in options.items():
             if option not in declared:
                 raise W2SError(f"{who}: registered with the unknown option '{option}'{nearest(option, declared)}")
@@ -195,7 +215,7 @@ class Registry:
             raise W2SError(f"{who}: {problem}")
         return Registration(
             kind, name, cls, resolved, first_line(cls), found.distribution, found.version, cls.__module__,
-            loading.source_digest(found, cls), declared,
+            self._source_digest(found, cls), declared,
         )  # fmt: skip
 
     def _register_metric(self, found: Found, name: str, function: Callable[..., float]) -> None:
@@ -271,7 +291,8 @@ def load(extra: Sequence[str] = ()) -> Registry:
 def _problem_of_plugin(plugin: ModuleType | Any) -> str | None:
     """Returns why a plugin's own marked functions are refused, or None."""
     for name in dir(plugin):
-        marks = getattr(getattr(plugin, name, None), stacking.MARK, None)
+        function: Any = getattr(plugin, name, None)
+        marks = getattr(function, stacking.MARK, None)
         if not isinstance(marks, dict):
             continue
         hook = marks.get("specname") or name
@@ -279,4 +300,8 @@ def _problem_of_plugin(plugin: ModuleType | Any) -> str | None:
             return f"`{name}` is a mitigation hook outside a class; make it a method of the class that is registered"
         if hook not in stacking.SPECS:
             return f"`{name}` is marked as a hook, but there is no hook `{hook}`{nearest(hook, stacking.SPECS)}"
+        parameters = list(inspect.signature(function).parameters.values())
+        problem = stacking.problem_of_arguments(hook, f"`{name}`", parameters)
+        if problem:
+            return problem
     return None

@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import functools
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -90,7 +90,7 @@ def start_hydra(config_dirs: Sequence[str | Path]) -> Any:
     return Hydra.create_main_hydra2(task_name="w2s", config_search_path=path)
 
 
-def _dataclass(name: str, options: dict[str, Option], values: dict[str, Any]) -> type:
+def _dataclass(name: str, options: Mapping[str, Option], values: dict[str, Any]) -> type:
     fields = []
     for option in options.values():
         value = values[option.name]

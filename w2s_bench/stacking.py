@@ -109,6 +109,11 @@ def _problem_of_method(
         how = COMBINES[hook]
         why = "is one mitigation's own loop" if how == "one" else f"combines as a {how}"
         return f"{where} wraps `{hook}`, which {why} and takes no wrappers; drop wrapper=True and return the value"
+    return problem_of_arguments(hook, where, parameters)
+
+
+def problem_of_arguments(hook: str, where: str, parameters: list[inspect.Parameter]) -> str | None:
+    """Returns in one sentence why an implementation's arguments are refused, or None; `where` begins the sentence."""
     known = list(inspect.signature(SPECS[hook]).parameters)
     for parameter in parameters:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):

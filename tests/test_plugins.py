@@ -1,0 +1,388 @@
+"""Plugins: where they are found, what is refused and in which words, and that a broken one costs only itself."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from w2s_bench import events, hookspecs, loading, options, stacking
+from w2s_bench.errors import UsageError
+from w2s_bench.registry import KINDS, load
+
+HEAD = """
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from w2s_bench import hookimpl
+"""
+GOOD = """
+class Trick:
+    '''Does a trick.'''
+    @dataclass
+    class Options:
+        power: float = 1
+        '''How strong.'''
+        mode: Literal["soft", "hard"] = "soft"
+        names: list[str] = field(default_factory=list)
+        size: int | None = None
+    def __init__(self, options): self.options = options
+    @hookimpl
+    def revise_labels(self, labels): return labels
+
+@hookimpl
+def register_mitigations(register):
+    register("trick", Trick)
+    register("trick_strong", Trick, power=2, mode="hard")
+"""
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    # One built-in stands for all: the way in is the same.
+    monkeypatch.setattr(
+        loading, "DEFAULT_PLUGINS", ("w2s_bench.plugins.mitigations.naive", "w2s_bench.plugins.metrics")
+    )
+
+    def write(code: str, name: str = "mine.py") -> str:
+        path = tmp_path / name
+        path.write_text(HEAD + textwrap.dedent(code))
+        return str(path)
+
+    return write
+
+
+def mitigation(body: str, name: str = "mine") -> str:
+    lines = textwrap.indent(textwrap.dedent(body).strip(), "    ")
+    return f"""
+class Mine:
+    '''Mine.'''
+{lines}
+
+@hookimpl
+def register_mitigations(register):
+    register("{name}", Mine)
+"""
+
+
+def reasons(registry) -> str:
+    return "\n".join(b.reason for b in registry.broken)
+
+
+def test_built_ins_are_whole():
+    registry = load()
+    assert registry.broken == []
+    for kind in KINDS:
+        assert registry.names(kind)
+        for entry in registry.entries(kind):
+            assert entry.summary, f"{kind} {entry.name} has no first line"
+            assert entry.distribution == "w2s_bench" or entry.distribution
+            assert all(options.help_texts(kind, entry.cls).values()), f"{kind} {entry.name}: an option without help"
+    assert "accuracy" in registry.metrics and "quick" in registry.suites
+
+
+def test_file_plugin_registers_with_resolved_options(file):
+    registry = load([file(GOOD)])
+    assert registry.broken == []
+    trick, strong = registry.get("mitigation", "trick"), registry.get("mitigation", "trick_strong")
+    assert trick.options == {"power": 1.0, "mode": "soft", "names": [], "size": None}
+    assert strong.options == {"power": 2.0, "mode": "hard", "names": [], "size": None}
+    assert isinstance(strong.options["power"], float)
+    assert (trick.summary, trick.distribution) == ("Does a trick.", "mine.py")
+    assert strong.build().options.power == 2.0 and strong.build({"power": 3.0}).options.power == 3.0
+    assert [t.type_name for t in trick.declared.values()] == ["float", "soft | hard", "list[str]", "int | null"]
+    assert options.help_texts("mitigation", trick.cls)["power"] == "How strong."
+
+
+def test_source_digest_follows_the_file(file):
+    path = file(GOOD)
+    first = load([path]).get("mitigation", "trick").source_sha256
+    assert first == hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    Path(path).write_text(Path(path).read_text() + "\n# changed")
+    assert load([path]).get("mitigation", "trick").source_sha256 != first
+
+
+def test_two_files_of_one_name(file, tmp_path):
+    (tmp_path / "other").mkdir()
+    paths = [file(GOOD), file(GOOD.replace("trick", "stunt"), "other/mine.py")]
+    registry = load([*paths, paths[0]])
+    assert registry.broken == []
+    assert {"trick", "stunt"} <= set(registry.names("mitigation"))
+    assert registry.extra == paths
+
+
+def test_environment_and_module(file, tmp_path, monkeypatch):
+    file(GOOD, "found_module_for_test.py")
+    monkeypatch.syspath_prepend(tmp_path)
+    gone = tmp_path / "gone.py"
+    monkeypatch.setenv("W2S_PLUGINS", f"found_module_for_test, {gone}")
+    registry = load()
+    assert registry.get("mitigation", "trick").distribution == "found_module_for_test"
+    assert [(b.name, b.asked) for b in registry.broken] == [("gone.py", True)]
+    assert registry.extra == ["found_module_for_test"]
+
+
+@pytest.mark.parametrize("missing", ["nowhere/mine.py", "no_such_module_at_all"])
+def test_a_plugin_that_was_asked_for_must_be_there(missing):
+    with pytest.raises(UsageError, match="there is no such file"):
+        load([missing])
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("raise RuntimeError('boom')", r"RuntimeError: boom \(bad.py, line \d+\)"),
+        ("import not_installed_anywhere", "ModuleNotFoundError"),
+        ("def f(:", "SyntaxError"),
+        ("import sys; sys.exit(3)", "SystemExit: 3"),
+        ("@hookimpl\ndef register_mitigations(register): 1 / 0", r"register_mitigations: ZeroDivisionError.*line \d+"),
+        ("@hookimpl\ndef register_mitigation(register): pass", "no hook `register_mitigation`; did you mean"),
+        ("@hookimpl\ndef register_mitigations(registry): pass", r"asks for `registry`; the hook"),
+        ("@hookimpl\ndef training_loss(batch): pass", "outside a class"),
+    ],
+)
+def test_a_broken_plugin_beside_a_good_one(file, code, reason):
+    registry = load([file(code, "bad.py"), file(GOOD)])
+    assert "trick" in registry.names("mitigation") and "naive" in registry.names("mitigation")
+    (broken,) = registry.broken
+    assert (broken.name, broken.distribution, broken.asked) == ("bad.py", "bad.py", True)
+    assert re.search(reason, broken.reason), broken.reason
+
+
+def test_asking_for_what_a_broken_plugin_brings(file):
+    bad = file("import not_installed_anywhere\n" + GOOD.replace("trick", "stunt"), "bad.py")
+    with pytest.raises(UsageError, match=r"'stunt' is not available: plugin bad.py is broken: ModuleNotFoundError"):
+        load([bad]).get("mitigation", "stunt")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nearest_name(kind):
+    registry = load()
+    name = registry.names(kind)[0]
+    with pytest.raises(UsageError, match=rf"no {kind} '{name}x'; did you mean '{name}'\? `w2s list {kind}s` shows all"):
+        registry.get(kind, f"{name}x")
+
+
+REFUSED = [
+    ("@hookimpl(tryfirst=True)\ndef training_loss(self, batch): ...", "tryfirst=True, which bypasses the order"),
+    ("@hookimpl(trylast=True)\ndef training_loss(self, batch): ...", "trylast=True, which bypasses the order"),
+    ("@hookimpl(hookwrapper=True)\ndef training_loss(self): yield", "hookwrapper=True.*use wrapper=True"),
+    ("@hookimpl\ndef training_loss(self, batch): yield batch", "yields but is not a wrapper"),
+    ("@hookimpl(wrapper=True)\ndef training_loss(self, batch): return batch", "never yields"),
+    ("def training_loss(self, batch): ...", "named like a hook but not marked; put @hookimpl above it"),
+    (
+        "@hookimpl\ndef training_los(self, batch): ...",
+        "hook `training_los`; did you mean 'training_loss'",
+    ),
+    ("@hookimpl\ndef run_started(self, event): ...", "belongs to the plugin's module"),
+    ("@hookimpl\ndef training_loss(self, bach): ...", r"asks for `bach`; the hook `training_loss` offers \(batch, "),
+    ("@hookimpl\ndef training_loss(self, batch, **rest): ...", r"takes `\*\*rest`; name the arguments"),
+    ("@hookimpl\ndef training_loss(self, batch=None): ...", "gives `batch` a default"),
+    ("@hookimpl(wrapper=True)\ndef revise_labels(self):\n    return (yield)", "combines as a chain and takes no wrap"),
+    ("@hookimpl(wrapper=True)\ndef weigh_examples(self):\n    return (yield)", "combines as a product and takes no"),
+    ("@hookimpl(wrapper=True)\ndef training_batch(self):\n    return (yield)", "combines as a chain and takes no wrap"),
+    ("@hookimpl(wrapper=True)\ndef fit_student(self):\n    return (yield)", "is one mitigation's own loop and takes"),
+    ("def helper(self): ...", r"none of its methods \(helper\) is marked"),
+    ("needs = {'luck'}", "needs 'luck', which nobody offers"),
+    ("needs = 'features'", "write a set"),
+    ("class Options: pass", "not a dataclass"),
+    ("@dataclass\nclass Options:\n    x: float", "option `x` has no default"),
+    ("@dataclass\nclass Options:\n    x: object = None", "option `x` has the type object; options are bool"),
+    ("@dataclass\nclass Options:\n    name: str = ''", "cannot be called `name`"),
+    ("@dataclass\nclass Options:\n    x: int = 'a'", "default of option `x`: expects a whole number, not 'a'"),
+    ("@dataclass\nclass Options:\n    x: 'Nonsense' = 1", "types of `Options` cannot be read"),
+]
+
+
+@pytest.mark.parametrize(("body", "reason"), REFUSED)
+def test_refused_at_registration(file, body, reason):
+    registry = load([file(mitigation(body))])
+    assert "mine" not in registry.names("mitigation")
+    (broken,) = registry.broken
+    assert broken.name == "mine"
+    assert broken.reason.startswith("mitigation 'mine': ")
+    with pytest.raises(UsageError, match=reason):
+        registry.get("mitigation", "mine")
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        ("register('Mine', Trick)", "'Mine': a name is lower-case"),
+        ("register('mine', Trick())", "takes a class, not Trick"),
+        ("register('mine', Trick, powr=1)", "unknown option 'powr'; did you mean 'power'"),
+        ("register('mine', Trick, power='a')", "power='a': expects a number"),
+        ("register('mine', Trick, mode='x')", "expects one of soft, hard, not 'x'"),
+        ("register('naive', Trick)", r"registered twice, by w2s_bench \(.*naive\) and by mine.py"),
+    ],
+)  # fmt: skip
+def test_one_refused_entry_leaves_the_plugins_others(file, call, reason):
+    code = GOOD.replace("self, options", "self, options=None") + f"    {call}\n    register('last', Trick)\n"
+    registry = load([file(code)])
+    assert {"trick", "last", "naive"} <= set(registry.names("mitigation"))
+    assert len(registry.broken) == 1 and re.search(reason, reasons(registry)), reasons(registry)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "reason"),
+    [
+        ("task", "def load(self, seed, sizes): ...", "a task needs the method `fingerprint`"),
+        ("task", "def load(self): ...\n    def fingerprint(self): ...\n    kind = 'x'", "its `kind` is 'x'"),
+        ("supervisor", "def fit(self): ...", "a supervisor needs the method `label`"),
+        ("student", "pass", "a student needs the method `backbone`"),
+    ],
+)
+def test_what_a_kind_must_do(file, kind, body, reason):
+    code = f"class Mine:\n    {body}\n@hookimpl\ndef register_{kind}s(register): register('mine', Mine)\n"
+    assert reason in reasons(load([file(code)]))
+
+
+def test_harness_options_are_everyones(file):
+    code = """
+class Mine:
+    @dataclass
+    class Options:
+        head_lr: float = 0.5
+    def __init__(self, options): self.options = options
+    def backbone(self, seed): ...
+@hookimpl
+def register_students(register): register("mine", Mine, replicate=2)
+"""
+    entry = load([file(code)]).get("student", "mine")
+    assert (entry.options["tune"], entry.options["head_lr"], entry.options["replicate"]) == ("full", 0.5, 2)
+    assert vars(entry.build(entry.options).options) == {"head_lr": 0.5}
+
+
+def test_metrics_suites_and_observers(file, tmp_path):
+    (tmp_path / "s.yaml").write_text("description: S.\nsweeps: [[seed=0]]")
+    code = f"""
+seen = []
+@hookimpl
+def register_metrics(register):
+    register("mine", lambda p, y: 1.0); register("broken", 3)
+@hookimpl
+def register_suites(register):
+    register("mine", {str(tmp_path / "s.yaml")!r}); register("lost", "/nowhere.yaml"); register("quick", __file__)
+@hookimpl
+def run_finished(event): seen.append(event)
+@hookimpl
+def run_started(event): raise ValueError("no")
+"""
+    registry = load([file(code)])
+    assert registry.metric("mine")(None, None) == 1.0
+    assert {"mine", "quick"} <= set(registry.suites)
+    assert [b.name for b in registry.broken] == ["broken", "lost", "quick"]
+    with pytest.raises(UsageError, match="did you mean 'accuracy'"):
+        registry.metric("acuracy")
+    event = events.RunFinished(1, 0, 2.0)
+    registry.observe(event)
+    assert next(f.plugin for f in registry._plugins if f.name == "mine.py").seen == [event]
+    with pytest.warns(RuntimeWarning, match=r"plugin mine.py: run_started: ValueError: no"):
+        registry.observe(events.RunStarted(1, 1, 0))
+
+
+def test_installed_distributions(file, tmp_path, monkeypatch):
+    """A good and a broken distribution, found as pip leaves them."""
+    for name, code in (
+        ("goodist", GOOD),
+        ("badist", "import not_installed_anywhere\n" + GOOD.replace("trick", "stunt")),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("")
+        (tmp_path / name / "deep.py").write_text(HEAD + code)
+        info = tmp_path / f"{name}-1.2.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n")
+        (info / "entry_points.txt").write_text(f"[w2s_bench]\nany = {name}.deep\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    registry = load()
+    entry = registry.get("mitigation", "trick")
+    assert (entry.distribution, entry.version, registry.extra) == ("goodist", "1.2", [])
+    (broken,) = registry.broken
+    assert (broken.name, broken.distribution, broken.asked) == ("badist.deep", "badist", False)
+    with pytest.raises(UsageError, match=r"plugin badist\.deep of badist is broken"):
+        registry.get("mitigation", "stunt")
+    before = entry.source_sha256
+    (tmp_path / "goodist" / "helper.py").write_text("x = 1")  # all of the package counts
+    assert load().get("mitigation", "trick").source_sha256 != before
+    for module in [m for m in sys.modules if m.startswith(("goodist", "badist"))]:
+        del sys.modules[module]
+
+
+STACK = """
+class One:
+    @hookimpl
+    def training_loss(self, batch): ...
+class Bend:
+    @hookimpl(wrapper=True)
+    def training_loss(self): return (yield)
+class Loop:
+    honours = {"training_loss"}
+    @hookimpl
+    def fit_student(self, problem): ...
+class Order:
+    @hookimpl
+    def order_examples(self, labels): ...
+class Many:
+    needs = {"several_supervisors"}
+    @hookimpl
+    def combine_votes(self, votes): ...
+@hookimpl
+def register_mitigations(register):
+    for name, cls in dict(one=One, two=One, bend=Bend, loop=Loop, order=Order, many=Many).items():
+        register(name, cls)
+"""
+
+
+@pytest.mark.parametrize(
+    ("stack", "supervisors", "reason"),
+    [
+        ("one two", 1, "'one' and 'two' both claim the hook `training_loss`"),
+        ("one one", 1, "'one' stands there twice"),
+        ("naive one", 1, "'naive' is the empty stack and stands alone"),
+        ("loop order", 1, "'loop' trains in a loop of its own that does not ask `order_examples`, which 'order'"),
+        ("many", 1, "'many' needs several supervisors"),
+        ("", 1, "written mitigation=[naive]"),
+        ("one bend", 1, None),
+        ("bend", 1, None),
+        ("loop one bend", 1, None),
+        ("many order bend", 2, None),
+        ("naive", 1, None),
+    ],
+)
+def test_stacks(file, stack, supervisors, reason):
+    registry = load([file(STACK)])
+    members = [registry.get("mitigation", n) for n in stack.split()]
+    if reason is None:
+        stacking.check_stack(members, supervisors)
+    else:
+        with pytest.raises(UsageError) as refused:
+            stacking.check_stack(members, supervisors)
+        assert reason in str(refused.value)
+
+
+def test_every_mitigation_hook_says_how_it_combines():
+    source = Path(hookspecs.__file__).read_text()
+    part = source[source.index("# --- mitigation") : source.index("# --- observation")]
+    assert list(stacking.COMBINES) == [line.split("(")[0][4:] for line in part.splitlines() if line.startswith("def ")]
+
+
+def test_loading_is_light():
+    code = "import sys; from w2s_bench.registry import load; load(); print([m for m in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    for heavy in ("torch", "lightning", "transformers", "datasets", "hydra", "sklearn"):
+        assert f"'{heavy}'" not in loaded, f"loading the built-in plugins imports {heavy}"
+
+
+def test_adding_a_plugin_is_adding_a_file():
+    named = {
+        f"w2s_bench.plugins.{p.parent.name}.{p.stem}"
+        for p in Path(__file__).parents[1].joinpath("plugins").glob("mitigations/[!_]*.py")
+    }
+    assert named <= set(loading._default_modules())
