@@ -20,17 +20,21 @@ def auroc(probabilities: np.ndarray, truth: np.ndarray) -> float:
 
     Classes without an example, or with all of them, are left out; nan where none is left.
     """
-    from scipy.stats import rankdata
-
     classes = probabilities.shape[1]
     areas = []
     for c in [1] if classes == 2 else range(classes):
         own = truth == c
         n_own, n_rest = int(own.sum()), int((~own).sum())
         if n_own and n_rest:
-            ranks = rankdata(probabilities[:, c])  # ties count half
+            ranks = _ranks(probabilities[:, c])
             areas.append((ranks[own].sum() - n_own * (n_own + 1) / 2) / (n_own * n_rest))
     return float(np.mean(areas)) if areas else float("nan")
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Returns ranks from 1, ties sharing their mean; scipy's would cost half a second of import."""
+    _, at, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[at]
 
 
 def log_loss(probabilities: np.ndarray, truth: np.ndarray) -> float:

@@ -50,7 +50,7 @@ class Digits:
                 elif fault == "one class":
                     truth = np.zeros_like(truth)
                 elif fault == "labels":
-                    truth = truth + 5
+                    truth[7] = 5
                 elif fault == "nan labels":
                     truth = truth.astype(float)
                     truth[3] = np.nan

@@ -173,7 +173,8 @@ def test_a_failed_supervisor_fails_what_rests_on_it(bench, fault, reason):
 
 
 def test_a_failed_ceiling_saves_the_training(bench):
-    outcome = bench.go(*(cell(m, student=("pupil", {"fault": "ceiling@crash"})) for m in ("trick", "trick_b", "trick_c")))
+    pupil = ("pupil", {"fault": "ceiling@crash"})
+    outcome = bench.go(*(cell(m, student=pupil) for m in ("trick", "trick_b", "trick_c")))
     assert outcome.failed == 3
     assert all("ceiling digits: pupil, seed 0: crashed" in r["reason"] for r in bench.records())
     assert bench.worked().get("train", 0) <= 1  # one may have been started beside it

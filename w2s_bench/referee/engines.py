@@ -19,8 +19,9 @@ from w2s_bench import exchange
 from w2s_bench.errors import UsageError, W2SError
 from w2s_bench.referee import server
 
-PRELOAD = ("w2s_bench.referee.prepare", "w2s_bench.registry", "torch", "lightning.pytorch", "w2s_bench.training.worker")
-"""What the fork server imports, so that workers need not."""
+LIGHT = ("w2s_bench.referee.prepare", "w2s_bench.registry", "pandas")
+PRELOAD = (*LIGHT, "torch", "lightning.pytorch", "w2s_bench.training.worker")
+"""What the fork server imports, so that workers need not; pyarrow looks for pandas whenever it makes an array."""
 
 HIDDEN = ("W2S_STORE", "W2S_CACHE", "W2S_PLUGINS")
 """Variables that workers do not get: where records and caches lie, and plugin paths as seen from another folder."""

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,7 +100,16 @@ class Store:
     def announce(self) -> Announcement:
         """Returns where a running sweep may say how far it is."""
         with explained("store", self.root):
+            if not heard(self.root / RUNNING):
+                self._sweep_up()
             return Announcement(self.root / RUNNING)
+
+    def _sweep_up(self) -> None:
+        """Removes half-written files of dead processes."""
+        for path in (*self.root.glob("*/.*.tmp"), *self.root.glob(f"{RUNNING}/.*.tmp")):
+            pid = path.name.split(".")[-2]
+            if pid.isdecimal() and not _lives(int(pid)):
+                path.unlink(missing_ok=True)
 
     def _write(self, name: str, content: bytes) -> dict[str, str]:
         with explained("store", self.root):
@@ -129,6 +139,16 @@ class Announcement:
         self._path.with_suffix(".lock").unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self._path.parent.rmdir()
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def heard(folder: Path) -> list[dict[str, Any]]:

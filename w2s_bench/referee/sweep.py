@@ -22,7 +22,7 @@ from w2s_bench.jobs import Cost
 from w2s_bench.plan import Plan, PlannedCell, Stage, plan_cells
 from w2s_bench.referee import handover, prepare
 from w2s_bench.referee.artefacts import Cache
-from w2s_bench.referee.engines import PRELOAD, Ended, Engine, make_engine
+from w2s_bench.referee.engines import LIGHT, PRELOAD, Ended, Engine, make_engine
 from w2s_bench.referee.progress import Progress
 from w2s_bench.referee.provenance import without_machine
 from w2s_bench.referee.records import Recorder
@@ -77,7 +77,7 @@ def run_cells(
     with contextlib.ExitStack() as stack:
         lent = engine is not None
         if engine is None:
-            engine = make_engine(run.engine, run.hardware, PRELOAD if worker == WORKER else PRELOAD[:2])
+            engine = make_engine(run.engine, run.hardware, PRELOAD if worker == WORKER else LIGHT)
         progress = stack.enter_context(Progress(console, smaller.stages, len(todo), engine.slots))
         with explained("cache", run.cache):
             cache = Cache(Path(run.cache).absolute(), progress.say)
