@@ -18,12 +18,15 @@ def resolve_commit(name: str, kind: str, revision: str | None, option: str) -> s
     """
     if revision and COMMIT.fullmatch(revision):
         return revision
-    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub import HfApi, constants, hf_hub_download
 
     why = ""
-    try:  # any small file does: the answer brings the commit, and the cache keeps it, also where there is no such file
+    try:
+        if not constants.HF_HUB_OFFLINE:  # asked first, because it says at once where there is no network
+            HfApi().repo_info(name, repo_type=kind, revision=revision, timeout=10)
+        # Any small file does: the cache keeps the commit that comes with the answer, even to a file that is not there.
         hf_hub_download(name, "config.json" if kind == "model" else "README.md", repo_type=kind, revision=revision)
-    except (OSError, ValueError) as error:  # no such file or name, no name at all, no access, no network
+    except Exception as error:  # no such name or file, no access, no network, in as many types
         why = one_line(error)
     ref = Path(constants.HF_HUB_CACHE) / f"{kind}s--{name.replace('/', '--')}" / "refs" / (revision or "main")
     if ref.is_file():

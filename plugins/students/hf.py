@@ -109,7 +109,7 @@ def load_backbone(
     import torch
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-    from w2s_bench.pooling import Pooled, is_causal
+    from w2s_bench.training.pooling import Pooled, is_causal
 
     with _quiet():
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import gzip
 import hashlib
+import itertools
 import json
 import zlib
 from collections.abc import Collection, Sequence
@@ -32,6 +33,8 @@ FORMATS = {
     ".ipc": "arrow",
 }
 """What a suffix means, with or without `.gz` behind it."""
+HEAD = 1000
+"""Lines of a JSONL file within which every column has to appear."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +74,36 @@ def fingerprint(source: str, config: str | None, revision: str | None) -> str:
     """Returns sha256 of a file's or folder's content, or a Hugging Face dataset's `name[config]@commit`."""
     path = Path(source).expanduser()
     if path.is_file():
-        return "sha256:" + _sha256([path])
+        return "sha256:" + _sha256(path)
     if path.is_dir():
-        return "sha256:" + _sha256(sorted(p for p in path.rglob("*") if p.is_file()))
+        files = sorted(p for p in path.rglob("*") if p.is_file())
+        listing = "".join(f"{p.relative_to(path).as_posix()} {_sha256(p)}\n" for p in files)
+        return "sha256:" + hashlib.sha256(listing.encode()).hexdigest()
     name = _hub_name(source)
     commit = hub.resolve_commit(name, "dataset", revision, "task.path")
     return f"{name}[{config}]@{commit}" if config else f"{name}@{commit}"
+
+
+def column_names(source: str) -> list[str] | None:
+    """Returns the names of a file's columns without reading it all; None where that cannot be told."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    path = Path(source).expanduser()
+    kind, zipped = _format(path) if path.is_file() else (None, False)
+    try:
+        if kind in ("csv", "tsv"):
+            return _header(path, zipped, _dialect(path, zipped, kind))
+        if kind == "parquet" and not zipped:
+            return pa.parquet.read_schema(path).names
+        if kind == "json":
+            with gzip.open(path, "rt", encoding="utf-8-sig") if zipped else open(path, encoding="utf-8-sig") as file:
+                some = [json.loads(line) for line in itertools.islice(file, HEAD) if line.strip()]
+            if some and all(isinstance(row, dict) for row in some):
+                return list(dict.fromkeys(name for row in some for name in row))
+    except (OSError, ValueError, EOFError, zlib.error):
+        pass  # whoever reads the file says what is wrong with it
+    return None
 
 
 def nearest(name: str, names: Collection[str]) -> str:
@@ -85,26 +112,26 @@ def nearest(name: str, names: Collection[str]) -> str:
     return f"; nearest: {found[0]!r}" if found else ""
 
 
-def _sha256(files: list[Path]) -> str:
-    summed = hashlib.sha256()
-    for file in files:
-        with open(file, "rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256")
-        if len(files) == 1:
-            return digest.hexdigest()
-        summed.update(f"{file.name}:{digest.hexdigest()}\n".encode())
-    return summed.hexdigest()
+def _sha256(file: Path) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 # --- files
 
 
-def _read_file(path: Path, wanted: Collection[str]) -> Columns:
+def _format(path: Path) -> tuple[str, bool]:
+    """Returns the kind of file, and whether it is gzipped."""
     zipped = path.suffix == ".gz"
     suffix = Path(path.stem).suffix if zipped else path.suffix
     kind = FORMATS.get(suffix.lower())
     if kind is None:
         raise UsageError(f"{path}: unknown format {suffix or '(no suffix)'}; known: {', '.join(FORMATS)}, also .gz")
+    return kind, zipped
+
+
+def _read_file(path: Path, wanted: Collection[str]) -> Columns:
+    kind, zipped = _format(path)
     if path.stat().st_size == 0:
         raise W2SError(f"{path}: the file is empty")
     if kind == "json":
@@ -119,25 +146,35 @@ def _from_arrow(table: pa.Table, wanted: Collection[str]) -> Columns:
 
 
 def _read_delimited(path: Path, zipped: bool, kind: str) -> pa.Table:
-    """Returns a CSV or TSV file, all strings: a text such as `5` or `1.0` stays what was written.
-
-    In TSV quotes are letters, as in GLUE's files, unless the column names stand in quotes, as R writes them.
-    """
+    """Returns a CSV or TSV file, all strings: a text such as `5` or `1.0` stays what was written."""
     import pyarrow as pa
     import pyarrow.csv
 
-    parse = pa.csv.ParseOptions(newlines_in_values=True)
-    if kind == "tsv":
-        with gzip.open(path) if zipped else open(path, "rb") as file:
-            quoted = file.readline().lstrip(b"\xef\xbb\xbf").startswith(b'"')
-        parse = pa.csv.ParseOptions(delimiter="\t", quote_char='"' if quoted else False, newlines_in_values=quoted)
-    with pa.input_stream(str(path), compression="gzip" if zipped else None) as stream:
-        header = pa.csv.open_csv(stream, parse_options=parse).schema.names
-    strings = pa.csv.ConvertOptions(column_types=dict.fromkeys(header, pa.string()))
+    parse = _dialect(path, zipped, kind)
+    strings = pa.csv.ConvertOptions(column_types=dict.fromkeys(_header(path, zipped, parse), pa.string()))
     with pa.input_stream(str(path), compression="gzip" if zipped else None) as stream:
         # One thread: only then do errors say in which row.
         options = pa.csv.ReadOptions(use_threads=False, block_size=1 << 24)
         return pa.csv.read_csv(stream, options, parse, strings)
+
+
+def _dialect(path: Path, zipped: bool, kind: str) -> pa.csv.ParseOptions:
+    """Returns how to parse: in TSV quotes are letters, as in GLUE's files, unless the header has them too, as R's."""
+    import pyarrow.csv
+
+    if kind == "csv":
+        return pyarrow.csv.ParseOptions(newlines_in_values=True)
+    with gzip.open(path) if zipped else open(path, "rb") as file:
+        quoted = file.readline().lstrip(b"\xef\xbb\xbf").startswith(b'"')
+    return pyarrow.csv.ParseOptions(delimiter="\t", quote_char='"' if quoted else False, newlines_in_values=quoted)
+
+
+def _header(path: Path, zipped: bool, parse: pa.csv.ParseOptions) -> list[str]:
+    import pyarrow as pa
+    import pyarrow.csv
+
+    with pa.input_stream(str(path), compression="gzip" if zipped else None) as stream:
+        return pa.csv.open_csv(stream, parse_options=parse).schema.names
 
 
 def _read_arrow(path: Path, zipped: bool, kind: str) -> pa.Table:

@@ -13,7 +13,7 @@ import numpy as np
 
 from w2s_bench import hookimpl
 from w2s_bench.errors import UsageError, W2SError
-from w2s_bench.plugins.tasks.reading import Columns, fingerprint, nearest, read_columns
+from w2s_bench.plugins.tasks.reading import Columns, column_names, fingerprint, nearest, read_columns
 from w2s_bench.protocols import Inputs, Sizes, Split
 from w2s_bench.seeds import derive
 from w2s_bench.splitting import split_examples
@@ -88,8 +88,15 @@ class Table:
         return self._rows.in_test is not None
 
     def fingerprint(self) -> str:
-        """Returns sha256 of the file's content, or the dataset's name and commit."""
-        return fingerprint(self._source(), self.options.config, self.options.revision)
+        """Returns sha256 of the file's content, or the dataset's name and commit; UsageError for columns it lacks.
+
+        It is asked while a run is planned: the time to say that an option is wrong.
+        """
+        source = self._source()
+        names = column_names(source)
+        for option, name in self._named().items() if names else ():
+            _check_column(source, names or [], option, name)
+        return fingerprint(source, self.options.config, self.options.revision)
 
     def load(self, seed: int, sizes: Sizes) -> tuple[list[str], dict[str, Split]]:
         """Returns the class names and the splits; a seed changes test only where the data does not fix it."""
@@ -128,14 +135,8 @@ class Table:
     @cached_property
     def _rows(self) -> _Rows:
         o = self.options
-        if bool(o.chosen) != bool(o.rejected) or (o.chosen and o.other):
-            raise UsageError("task.chosen and task.rejected go together, and not with task.other")
-        if not o.text and not o.chosen:
-            raise UsageError("task.text is empty: it names the column with the text")
-        named = {
-            getattr(o, k) for k in ("text", "label", "other", "chosen", "rejected", "group", "difficulty", "split")
-        }
-        columns = read_columns(self._source(), {*named, o.id or "id"} - {""}, o.config, o.revision)
+        wanted = {*self._named().values(), o.id or "id"}
+        columns = read_columns(self._source(), wanted, o.config, o.revision)
         if not columns.places:
             raise W2SError(f"{o.path}: the table has no rows")
         in_test, keep = self._fixed_split(columns)
@@ -168,6 +169,17 @@ class Table:
             np.array([in_test[i] for i in keep]) if in_test else None,
         )
         return rows if rows.group is not None else _with_text_groups(rows)
+
+    def _named(self) -> dict[str, str]:
+        """Returns the columns that must be there, by option."""
+        o = self.options
+        if bool(o.chosen) != bool(o.rejected) or (o.chosen and o.other):
+            raise UsageError("task.chosen and task.rejected go together, and not with task.other")
+        if not o.text and not o.chosen:
+            raise UsageError("task.text is empty: it names the column with the text")
+        options = ["text", "other", "chosen", "rejected", "group", "difficulty", "split"] + ["label"] * (not o.chosen)
+        named = {option: getattr(o, option) for option in options if getattr(o, option)}
+        return named if o.id in ("", "row") else {**named, "id": o.id}
 
     def _fixed_split(self, columns: Columns) -> tuple[list[bool] | None, list[int]]:
         """Returns which rows are test rows (None: to be drawn), and the positions of the rows in use."""
@@ -271,12 +283,15 @@ class _Reader:
 
 
 def _column(path: str, columns: Columns, option: str, name: str) -> list[Any]:
-    if name not in columns.values:
-        raise UsageError(
-            f"{path}: no column {name!r} (task.{option}){nearest(name, columns.names)}; "
-            f"it has: {', '.join(columns.names)}"
-        )
+    _check_column(path, columns.names, option, name)
     return columns.values[name]
+
+
+def _check_column(path: str, names: list[str], option: str, name: str) -> None:
+    if name not in names:
+        raise UsageError(
+            f"{path}: no column {name!r} (task.{option}){nearest(name, names)}; it has: {', '.join(names)}"
+        )
 
 
 def _with_text_groups(rows: _Rows) -> _Rows:
