@@ -120,9 +120,9 @@ def test_the_verb_grows_a_rung_and_writes_its_command(tmp_path):
 def test_shipped_rungs_are_small_and_carded(name):
     folder = rungs.WEIGHTS / name
     card = rungs.read_card(folder)
-    assert name.startswith(
-        rungs.rung_name(next(s for s in rungs.SIZES if name.startswith(f"{s}-")), card["seed"], card["saliency"])
-    )
+    size = rungs.SIZES[name.split("-")[0]]
+    assert name == rungs.rung_name(name.split("-")[0], card["seed"], card["saliency"])
+    assert (card["width"], card["layers"], card["heads"]) == (size.width, size.layers, size.heads)
     assert card["steps"] == rungs.STEPS, "equal steps over sizes"
     assert card["world"] == World().digest(), "the rung was grown in this world"
     assert card["command"].startswith("w2s pretrain --size") and len(card["corpus"]) == 64
@@ -247,13 +247,23 @@ def test_supervisor_learns_labels_rewards_corrects_and_comes_back(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_the_smallest_rung_grows_again_from_its_card(tmp_path):
-    """Bit for bit where the card was written with this torch on this kind of machine; else by its loss."""
-    card = rungs.read_card(rungs.WEIGHTS / "xxs-0-sal0.3")
+    """The same weights on the machine that grew it; elsewhere the same text, and loss and accuracy within noise."""
+    shipped, grown = rungs.WEIGHTS / "xxs-0-sal0.3", tmp_path / "xxs-0-sal0.3"
+    card = rungs.read_card(shipped)
     cli = click.Group()
     command.register_commands(cli)
-    arguments = card["command"].replace("--out ", f"--out {tmp_path}/").split()[1:]
-    assert CliRunner().invoke(cli, arguments).exit_code == 0
-    grown = rungs.read_card(tmp_path / "xxs-0-sal0.3")
-    assert grown["corpus"] == card["corpus"], "the text is the same everywhere"
-    assert abs(grown["loss"] - card["loss"]) < 0.02
+    result = CliRunner().invoke(cli, card["command"].replace("--out ", f"--out {tmp_path}/").split()[1:])
+    assert result.exit_code == 0, result.output
+    assert rungs.read_card(grown)["corpus"] == card["corpus"]
+    if weights_digest(grown) == weights_digest(shipped):
+        return
+    assert abs(rungs.read_card(grown)["loss"] - card["loss"]) < 0.02
+    splits = Reviews().load(0, Sizes())[1]
+    scores = []
+    for folder in (shipped, grown):
+        supervisor = LadderSupervisor(LadderSupervisor.Options(path=str(folder), body_lr=3e-4))
+        supervisor.fit(splits["supervision"].inputs, splits["supervision"].truth, Lesson(REVIEWS, 0, Recipe(epochs=2)))
+        scores.append((supervisor.label(splits["test"].inputs).argmax(1) == splits["test"].truth).mean())
+    assert abs(scores[0] - scores[1]) < 0.03

@@ -10,7 +10,8 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -66,6 +67,18 @@ class Plan:
         )
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Computes on one thread: sums over several come out in another order, and the rungs are too small to gain."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@one_thread()
 def pretrain(
     plan: Plan,
     folder: Path,
