@@ -141,7 +141,7 @@ class Entries:
 
         self.composed += 1
         try:
-            cfg = self._hydra.compose_config("run", overrides, RunMode.RUN, False, False)
+            cfg = self._hydra.compose_config("run", overrides, RunMode.RUN, from_shell=False)
             choices = {str(k): str(v) for k, v in cfg.hydra.runtime.choices.items()}
             OmegaConf.set_struct(cfg, False)
             del cfg["hydra"]
