@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from w2s_bench import exchange, hookimpl
+from w2s_bench import hookimpl
 from w2s_bench.errors import W2SError
 from w2s_bench.protocols import Inputs, Lesson
 
@@ -88,6 +88,8 @@ class TfidfSupervisor:
 
     def save(self, folder: Path) -> None:
         """Writes vocabulary.json and weights.npz."""
+        from w2s_bench import exchange
+
         folder.mkdir(parents=True, exist_ok=True)
         vocabulary = sorted(self.words.vocabulary_, key=self.words.vocabulary_.__getitem__)
         exchange.write_json(folder / "vocabulary.json", vocabulary)
@@ -101,6 +103,8 @@ class TfidfSupervisor:
 
     def restore(self, folder: Path, lesson: Lesson) -> None:
         """Reads what `save` wrote."""
+        from w2s_bench import exchange
+
         self.task = lesson.task
         weights = exchange.read_arrays(folder / "weights.npz")
         self.words = self._vectorizer(vocabulary=json.loads((folder / "vocabulary.json").read_text()))
