@@ -28,7 +28,7 @@ lint: $(VENV)/.w2s-test-installed
 	$(VENV)/bin/ruff format --check
 	rm -rf $(VENV)/typed/w2s_bench
 	mkdir -p $(VENV)/typed/w2s_bench
-	ln -s $(filter-out %__pycache__,$(wildcard $(CURDIR)/w2s_bench/*)) $(CURDIR)/plugins $(VENV)/typed/w2s_bench
+	@ln -s $(filter-out %__pycache__,$(wildcard $(CURDIR)/w2s_bench/*)) $(CURDIR)/plugins $(VENV)/typed/w2s_bench
 	cd $(VENV)/typed && $(abspath $(VENV))/bin/mypy --config-file $(CURDIR)/pyproject.toml -p w2s_bench
 
 $(VENV)/.w2s-created:
