@@ -48,7 +48,7 @@ class Block:
             own = [j for j, i in enumerate(lines) if self.sets.get(i) == name and i in self.right]
             if own and len(seeds) > 1:
                 x = np.stack([self.right[lines[j]][seeds] for j in own])  # [l, S, n]
-                total += example_covariance(np.einsum("kl,lsn->ksn", c[:, own], x))
+                total += example_covariance(np.tensordot(c[:, own], x, 1))
         bounds = []
         for own, matrix in self.sealed:
             weights = np.array([[row[lines == i].sum() for i in own] for row in c])
@@ -68,7 +68,8 @@ def example_covariance(d: np.ndarray) -> np.ndarray:
     d = d - d.mean(2, keepdims=True)
     mean = d.mean(1)
     between = mean @ mean.T / (n - 1)
-    within = np.einsum("ksn,lsn->kl", d, d) / ((n - 1) * s)
+    flat = d.reshape(len(d), -1)
+    within = flat @ flat.T / ((n - 1) * s)
     shared = (s * between - within) / (s - 1)
     variance = np.diag(shared)
     if (variance < 0).any():  # an estimate below zero means none: drop its row and column

@@ -243,19 +243,19 @@ def coverage_tables(boards: int, rng: np.random.Generator, say: Callable[[str], 
 def claim_tables(boards: int, rng: np.random.Generator, say: Callable[[str], None]) -> None:
     """Says the tables of A/A boards and of rank sets."""
     rows = []
-    for scene in SCENES:
-        made = [claims_of(scene, rng) for _ in range(boards)]
-        overall = sum(c.overall.any() for c in made)
-        cells = sum(c.cells.any() for c in made)
+    for k, scene in enumerate(SCENES):
+        count = boards if k == 0 else max(1, boards // 4)
+        made = [claims_of(scene, rng) for _ in range(count)]
+        wrong = [sum(c.overall.any() for c in made), sum(c.cells.any() for c in made)]
         ranks = sum(c.ranks_hold for c in made)
-        shares = [f"{k} ({100 * k / boards:.1f} %)" for k in (overall, cells)]
-        rows.append([scene.name, *shares, f"{100 * ranks / boards:.1f} %"])
-    say(f"Boards of {boards} with any `better` or `worse` though every mitigation is naive in truth.\n")
+        shares = [f"{w} of {count} ({100 * w / count:.1f} %)" for w in wrong]
+        rows.append([scene.name, *shares, f"{100 * ranks / count:.1f} %"])
+    say("Boards with any `better` or `worse` though every mitigation is naive in truth.\n")
     say(table(["boards", "overall family", "cell family", "rank sets hold all true ranks"], rows) + "\n")
     rows = []
     for name, gains in (("well apart, by .15 PGR", 0.15), ("by .04", 0.04), ("by .015", 0.015)):
         scene = Scene(name, World(5, 2000, noise=0.005), mitigations=9, gains=tuple(gains * k for k in range(1, 10)))
-        made = [claims_of(scene, rng) for _ in range(boards)]
+        made = [claims_of(scene, rng) for _ in range(max(1, boards // 4))]
         width = np.mean([np.diff(c.ranks, axis=1).mean() + 1 for c in made])
         hold = 100 * np.mean([c.ranks_hold for c in made])
         rows.append([name, f"{hold:.1f} %", f"{width:.2f}"])

@@ -13,7 +13,7 @@ from w2s_bench.board.comparison import Pooled, moderate, p_of, pooled_noise, ver
 from w2s_bench.board.design import CEILING, FLOOR, Design, Line, ratio_of
 from w2s_bench.board.labels import NAIVE, Group
 from w2s_bench.board.ranks import rank_sets
-from w2s_bench.board.statistics import Moments, holm, intervals, p_values
+from w2s_bench.board.statistics import Moments, add, holm, intervals, p_values
 
 
 @dataclass
@@ -50,13 +50,20 @@ def compare_cells(design: Design, entries: list[Entry]) -> None:
             groups[entry.group].append(entry)
     noise = _noise(design, {g: [[e.line] for e in own if not e.control] for g, own in groups.items()})
     compared: list[tuple[Entry, Moments]] = []
-    for entry in entries:
-        base = (entry.group, NAIVE)
-        if entry.stack == NAIVE or entry.line not in design.where or base not in design.where:
+    for group in dict.fromkeys(e.group for e in entries):
+        base = (group, NAIVE)
+        own = [e for e in entries if e.group == group and e.stack != NAIVE and e.line in design.where]
+        if base not in design.where:
             continue
-        parts = design.parts([{entry.line: 1.0, base: -1.0}])
-        prior = noise.get(entry.group) if entry.whole else None
-        compared.append((entry, moderate(parts, dict.fromkeys(parts, prior) if prior else {})))
+        # whole entries share naive's seeds, and are measured at once; the others each on the seeds they have
+        whole = [e for e in own if e.whole]
+        batches = ([whole] if whole else []) + [[e] for e in own if not e.whole]
+        for batch in batches:
+            parts = design.parts([{e.line: 1.0, base: -1.0} for e in batch])
+            prior = noise.get(group) if batch is whole else None
+            shrink = dict.fromkeys(parts, prior) if prior else {}
+            for k, entry in enumerate(batch):
+                compared.append((entry, moderate({name: p.pick(k) for name, p in parts.items()}, shrink)))
     if compared:
         stacked = [np.array(x) for x in zip(*(_first(m) for _, m in compared), strict=True)]
         for (entry, moments), p in zip(compared, p_values(*stacked), strict=True):
@@ -90,10 +97,11 @@ def compare_overall(design: Design, entries: list[Entry], groups: list[Group]) -
             units[name] = [[(g, s) for g in own_groups] for s in compared]
     noise = _noise(design, units)
     out: dict[str, dict[str, Any]] = {}
+    measured = _over_groups(design, [s for s in stacks if whole[s]], groups, noise)
     for stack, own in stacks.items():
         had = [g for g in groups if g in own and (g, stack) in design.where]
         out[stack] = {"complete": whole[stack], "control": control[stack], "groups": len(had), "ranks": None}
-        out[stack] |= _over_groups(design, stack, had, noise if whole[stack] else {})
+        out[stack] |= measured[stack] if whole[stack] else _over_groups(design, [stack], had, {})[stack]
     _judge([e["over_naive"] for s, e in out.items() if e["over_naive"] and whole[s]])
     sets = _ranks(design, [[(g, s) for g in groups] for s in compared], noise)
     for stack, ranks in zip(compared, sets, strict=True):
@@ -126,20 +134,30 @@ def compare_stacks(design: Design, entries: list[Entry], groups: list[Group]) ->
     return out
 
 
-def _over_groups(design: Design, stack: str, groups: list[Group], noise: Mapping[Any, Pooled]) -> dict[str, Any]:
+def _over_groups(
+    design: Design, stacks: list[str], groups: list[Group], noise: Mapping[Any, Pooled]
+) -> dict[str, dict[str, Any]]:
+    """Returns for each stack its PGR and difference from naive over these groups, on the seeds that all of them have."""
     if not groups:
-        return {"pgr": None, "over_naive": None}
+        return {s: {"pgr": None, "over_naive": None} for s in stacks}
     gap = {(g, CEILING): 1.0 for g in groups} | {(g, FLOOR): -1.0 for g in groups}
-    gain = {(g, stack): 1.0 for g in groups} | {(g, FLOOR): -1.0 for g in groups}
-    pgr = design.ratio(gain, gap)
-    shown = {"mean": pgr.value, "low": pgr.low, "high": pgr.high} if pgr.bounded else None
-    if stack == NAIVE or not all((g, NAIVE) in design.where for g in groups):
-        return {"pgr": shown, "over_naive": None}
-    over = {(g, stack): 1.0 for g in groups} | {(g, NAIVE): -1.0 for g in groups}
-    parts = design.parts([over, gap])
-    ratio = ratio_of([moderate({name: part}, noise) for name, part in parts.items()])
-    ends = (ratio.low, ratio.high) if ratio.bounded else (None, None)
-    return {"pgr": shown, "over_naive": _difference(ratio.value, *ends, p_of(moderate(parts, noise)), "pgr")}
+    gains = [{(g, s): 1.0 for g in groups} | {(g, FLOOR): -1.0 for g in groups} for s in stacks]
+    gain_parts = design.parts([gap, *gains])
+    rivals = [s for s in stacks if s != NAIVE] if all((g, NAIVE) in design.where for g in groups) else []
+    overs = [{(g, s): 1.0 for g in groups} | {(g, NAIVE): -1.0 for g in groups} for s in rivals]
+    over_parts = design.parts([gap, *overs])
+    out: dict[str, dict[str, Any]] = {}
+    for k, stack in enumerate(stacks, 1):
+        pgr = ratio_of([p.pick(k, 0) for p in gain_parts.values()])
+        shown = {"mean": pgr.value, "low": pgr.low, "high": pgr.high} if pgr.bounded else None
+        out[stack] = {"pgr": shown, "over_naive": None}
+    for k, stack in enumerate(rivals, 1):
+        parts = {name: p.pick(k, 0) for name, p in over_parts.items()}
+        shrunk = {name: moderate({name: p}, noise) for name, p in parts.items()}
+        ratio = ratio_of(list(shrunk.values()))
+        ends = (ratio.low, ratio.high) if ratio.bounded else (None, None)
+        out[stack]["over_naive"] = _difference(ratio.value, *ends, p_of(add(list(shrunk.values()))), "pgr")
+    return out
 
 
 def _difference(mean: float, low: float | None, high: float | None, p: float, unit: str) -> dict[str, Any]:

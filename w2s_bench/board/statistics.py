@@ -30,6 +30,12 @@ class Moments:
     examples: np.ndarray
     """[K, K] covariance of the means from test examples that all seeds share; zero where each seed has its own."""
 
+    def pick(self, *which: int) -> Moments:
+        """Returns the moments of these contrasts alone."""
+        at = np.ix_(which, which)
+        k = list(which)
+        return Moments(self.mean[k], self.seeds[at], self.df[k], self.examples[at])
+
 
 def add(parts: Sequence[Moments]) -> Moments:
     """Returns the moments of sums over independent parts; degrees of freedom after Satterthwaite (1946)."""
@@ -79,18 +85,21 @@ def intervals(moments: Moments, level: float = LEVEL) -> np.ndarray:
 
 def p_values(mean: np.ndarray, seeds: np.ndarray, df: np.ndarray, examples: np.ndarray) -> np.ndarray:
     """Returns two-sided p-values: the largest 1 - level at which the interval of `half_width` still holds zero."""
-    if not np.any(examples > 0):
-        p = 2 * special.stdtr(np.clip(df, 1e-9, 1e9), -np.abs(mean) / np.sqrt(np.maximum(seeds, TINY)))
-        return np.where((df > 0) & (np.abs(mean) > 0), p, 1.0)
-    low, high = np.full(np.shape(mean), -60.0), np.zeros(np.shape(mean))  # bounds of log p
-    size = np.abs(mean)
-    for _ in range(40):
+    df, size = np.clip(df, 1e-9, 1e9), np.abs(mean)
+    known = (np.asarray(df) > 1e-9) & (size > 0)
+    seeds, examples = np.maximum(seeds, TINY), np.maximum(examples, 0.0)
+    score = size / np.sqrt(seeds + examples)
+    high = 2 * special.stdtr(df, -score)  # as if seeds were all
+    if not np.any(examples):
+        return np.where(known, high, 1.0)
+    low = np.log(np.maximum(2 * special.ndtr(-score), 1e-300))  # as if examples were all
+    high = np.log(np.maximum(high, 1e-300))
+    for _ in range(22):
         middle = (low + high) / 2
-        p = np.exp(middle)
-        t, z = _upper(df, p / 2), special.ndtri(p / 2)
-        inside = t**2 * np.maximum(seeds, TINY) + z**2 * np.maximum(examples, 0.0) >= size**2
+        tail = np.exp(middle) / 2
+        inside = _upper(df, tail) ** 2 * seeds + special.ndtri(tail) ** 2 * examples >= size**2
         low, high = np.where(inside, middle, low), np.where(inside, high, middle)
-    return np.where((df > 0) & (size > 0), np.exp(high), 1.0)
+    return np.where(known, np.exp(high), 1.0)
 
 
 @dataclass(frozen=True)
