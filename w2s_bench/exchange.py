@@ -82,7 +82,8 @@ def write_predictions(path: Path, splits: Mapping[str, tuple[list[str], np.ndarr
     ids = [i for own, _ in splits.values() for i in own]
     p = [row for _, probabilities in splits.values() for row in np.asarray(probabilities, dtype=np.float32)]
     table = pa.table({"split": split, "id": ids, "p_student": pa.array(p, type=pa.list_(pa.float32()))})
-    pq.write_table(table, path, compression="zstd")
+    encodings = {"id": "DELTA_BYTE_ARRAY", "p_student.list.element": "BYTE_STREAM_SPLIT"}  # two thirds of the bytes
+    pq.write_table(table, path, compression="zstd", use_dictionary=["split"], column_encoding=encodings)
 
 
 def read_predictions(path: Path) -> dict[str, tuple[list[str], np.ndarray]]:

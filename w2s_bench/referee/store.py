@@ -89,7 +89,8 @@ class Store:
         """Returns name and SHA-256 of the stored scores: 1 right, 0 wrong, a column for each of `right`."""
         columns = {"id": ids, **{k: v.astype(np.int8) for k, v in right.items()}}
         sink = pa.BufferOutputStream()
-        pq.write_table(pa.table(columns), sink, compression="zstd")
+        table, encoding = pa.table(columns), {"id": "DELTA_BYTE_ARRAY"}
+        pq.write_table(table, sink, compression="zstd", use_dictionary=list(right), column_encoding=encoding)
         return self._write(f"scores/{digest}.parquet", sink.getvalue().to_pybytes())
 
     def write_suite(self, suite: str, digests: list[str]) -> None:
