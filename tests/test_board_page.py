@@ -43,7 +43,8 @@ frame.addEventListener("load", async () => {
 def drive(page: str, steps: str, folder: Path, width: int = 1200, options: tuple[str, ...] = ()) -> dict:
     """Returns what `steps` (JavaScript that fills `out`) saw in the page, shown in a frame of this width."""
     outside = (
-        f'<body style="margin:0"><iframe style="width:{width}px;height:800px;border:0" srcdoc="{html.escape(page)}"></iframe>'
+        f'<body style="margin:0"><iframe style="width:{width}px;height:800px;border:0" '
+        f'srcdoc="{html.escape(page)}"></iframe>'
         f"<script>{DRIVER.replace('STEPS', steps)}</script>"
     )
     (folder / "outside.html").write_text(outside)
@@ -87,7 +88,8 @@ def test_the_page_needs_nothing_from_outside(page):
 def test_filters(page, tmp_path):
     steps = """
       out.all = shown().length;
-      choose("suite", "real"); out.suite = shown().length; out.sections = $$("[data-suite-section]").filter(s => !s.hidden).length;
+      choose("suite", "real"); out.suite = shown().length;
+      out.sections = $$("[data-suite-section]").filter(s => !s.hidden).length;
       choose("suite", ""); choose("pair", "ladder_s_0 > ladder_m"); out.pair = shown().length;
       choose("pair", ""); choose("track", "uses-ground-truth"); out.track = shown().length;
       choose("track", ""); choose("search", "facts aux"); out.search = shown().map(r => r.dataset.task);
@@ -155,8 +157,10 @@ def test_themes_follow_the_system_and_the_button(page, tmp_path):
 @needs_browser
 def test_everything_is_reached_by_keyboard(page, tmp_path):
     steps = """
-      const reach = $$("button, select, input, summary, [tabindex]").filter(e => e.tabIndex >= 0 && e.closest("[hidden]") === null);
-      out.sorters = reach.filter(e => e.closest("th")).length; out.openers = reach.filter(e => e.classList.contains("open")).length;
+      const reach = $$("button, select, input, summary, [tabindex]")
+        .filter(e => e.tabIndex >= 0 && e.closest("[hidden]") === null);
+      out.sorters = reach.filter(e => e.closest("th")).length;
+      out.openers = reach.filter(e => e.classList.contains("open")).length;
       out.filters = reach.filter(e => e.dataset.filter).length;
       const opener = $(".open"); opener.focus(); out.focused = d.activeElement === opener;
       out.outline = w.getComputedStyle(opener).outlineStyle;
@@ -173,7 +177,8 @@ def test_a_phone_scrolls_tables_not_the_page(page, tmp_path):
       out.width = d.documentElement.clientWidth; out.needed = d.documentElement.scrollWidth;
       out.optional = $$(".optional").filter(e => w.getComputedStyle(e).display !== "none").length;
       const name = $("#cells tr.row td"), box = $("#cells").parentElement;
-      box.scrollLeft = 200; await wait(); out.sticky = Math.round(name.getBoundingClientRect().left - box.getBoundingClientRect().left);
+      box.scrollLeft = 200; await wait();
+      out.sticky = Math.round(name.getBoundingClientRect().left - box.getBoundingClientRect().left);
       shown()[0].click(); await wait(); out.dialog = $("#details").getBoundingClientRect().width;
     """
     out = drive(page, steps, tmp_path, width=390)
@@ -198,7 +203,8 @@ def test_hostile_names_run_nothing(tmp_path):
             (tmp_path / "records" / f"{record['digest']}.json").write_text(json.dumps(record))
     steps = """
       for (const row of shown()) { row.click(); await wait(); $("#details .close").click(); }
-      out.hit = window.hit === 1; out.images = $$("img").length; out.scripts = $$("script").length; out.rows = shown().length;
+      out.hit = window.hit === 1; out.images = $$("img").length; out.scripts = $$("script").length;
+      out.rows = shown().length;
     """
     assert drive(as_page([build_board([tmp_path])]), steps, tmp_path) == {
         "hit": False,

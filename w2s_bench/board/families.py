@@ -137,7 +137,7 @@ def compare_stacks(design: Design, entries: list[Entry], groups: list[Group]) ->
 def _over_groups(
     design: Design, stacks: list[str], groups: list[Group], noise: Mapping[Any, Pooled]
 ) -> dict[str, dict[str, Any]]:
-    """Returns for each stack its PGR and difference from naive over these groups, on the seeds that all of them have."""
+    """Returns for each stack its PGR and difference from naive over these groups, on the seeds that all have."""
     if not groups:
         return {s: {"pgr": None, "over_naive": None} for s in stacks}
     gap = {(g, CEILING): 1.0 for g in groups} | {(g, FLOOR): -1.0 for g in groups}

@@ -96,7 +96,8 @@ def _read(path: Path, notes: list[str], needs: tuple[str, ...]) -> dict[str, Any
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        notes.append(f"{path.parent.name}/{path.name}: not readable as JSON ({error}); left out")
+        why = error.strerror if isinstance(error, OSError) else error
+        notes.append(f"{path.parent.name}/{path.name}: not readable as JSON ({why}); left out")
         return None
     missing = [k for k in needs if not isinstance(value, dict) or not isinstance(value.get(k), int | float)]
     if missing:
@@ -183,9 +184,9 @@ def _openai_w2s(root: Path) -> Import:
     truth: dict[str, float] = {}
     students = []
     for path in sorted(root.rglob("config.json")):
-        result = _read(path.with_name("results_summary.json"), made.notes, ("accuracy",))
         config = _read(path, made.notes, ("seed",))
-        if result is None or config is None:
+        result = config and _read(path.with_name("results_summary.json"), made.notes, ("accuracy",))
+        if not config or not result:
             continue
         if "weak_model" in config:
             students.append((path.parent, config, float(result["accuracy"])))

@@ -1,0 +1,182 @@
+"""Result files of other tools, and the verification of stores."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+import pytest
+from board_records import write_store
+from click.testing import CliRunner
+
+from w2s_bench.board import build_board, render
+from w2s_bench.board.commands import add_commands
+from w2s_bench.board.files import pack
+from w2s_bench.board.importers import import_results, write_records
+from w2s_bench.board.verify import verify_store
+from w2s_bench.errors import UsageError
+
+PEERS = Path(__file__).resolve().parents[2] / "shared" / "data" / "peer-results"
+needs_peers = pytest.mark.skipif(not PEERS.is_dir(), reason=f"no folder {PEERS.name} beside the repository's own")
+
+
+@needs_peers
+def test_aar_gives_the_published_pgrs_with_wider_intervals(tmp_path):
+    made = import_results("aar", PEERS / "aar")
+    assert len(made.records) == 30
+    assert len(made.notes) == 2 and all("ue_zeroshot" in n and "not averaged" in n for n in made.notes)
+    write_records(made, tmp_path)
+    rows = {(r["task"], r["mitigation"]): r for r in build_board([tmp_path]).data["rows"]}
+    published = {
+        ("chat", "naive"): 0.204, ("chat", "train_only_on_confident_labels"): 0.234, ("chat", "critic"): -0.038,
+        ("math", "naive"): 0.338, ("math", "train_only_on_confident_labels"): 0.296, ("math", "critic"): 0.260,
+    }  # fmt: skip
+    assert set(rows) == set(published)
+    for key, pgr in published.items():
+        assert rows[key]["pgr"]["mean"] == pytest.approx(pgr, abs=0.001)
+        assert rows[key]["imported"] and rows[key]["pgr"]["low"] < pgr < rows[key]["pgr"]["high"]
+    for record in made.records:  # noisier floors and ceilings must show in PGR
+        for values in record["imported"]["baselines"].values():
+            middle = sum(values) / len(values)
+            values[:] = [middle + 4 * (v - middle) for v in values]
+    write_records(made, tmp_path)
+    wider = {(r["task"], r["mitigation"]): r for r in build_board([tmp_path]).data["rows"]}
+    for key, row in rows.items():
+        assert wider[key]["pgr"]["mean"] == pytest.approx(row["pgr"]["mean"], abs=1e-4)
+        assert wider[key]["pgr"]["high"] - wider[key]["pgr"]["low"] > 1.2 * (row["pgr"]["high"] - row["pgr"]["low"])
+
+
+@needs_peers
+def test_openai_w2s_is_an_unresolved_gap(tmp_path):
+    write_records(import_results("openai-w2s", PEERS / "openai-w2s"), tmp_path)
+    board = build_board([tmp_path])
+    assert len(board.data["rows"]) == 3
+    assert {r["status"] for r in board.data["rows"]} == {"gap_unresolved"}
+    assert {r["pgr"] for r in board.data["rows"]} == {None}
+    assert "gap unresolved" in render(board)
+
+
+def _run(folder: Path, name: str, config: dict, accuracy: float) -> None:
+    (folder / name).mkdir()
+    (folder / name / "config.json").write_text(json.dumps(config))
+    (folder / name / "results_summary.json").write_text(json.dumps({"accuracy": accuracy}))
+
+
+def test_openai_w2s_pairs_runs_by_seed(tmp_path):
+    for seed in range(3):
+        weak = {"ds_name": "d", "model_size": "w", "seed": seed, "loss": "xent", "n_test_docs": 1000}
+        strong = weak | {"model_size": "s"}
+        _run(tmp_path, f"w{seed}", weak, 0.60 + 0.01 * seed)
+        _run(tmp_path, f"s{seed}", strong, 0.90 + 0.01 * seed)
+        for loss in ("xent", "logconf"):
+            taught = strong | {"loss": loss, "weak_model_size": "w", "weak_model": weak}
+            _run(tmp_path, f"{loss}{seed}", taught, 0.75 + 0.01 * seed)
+    orphan = {"ds_name": "d", "model_size": "l", "seed": 0, "loss": "xent", "weak_model": {"seed": 9}}
+    _run(tmp_path, "orphan", orphan, 0.8)
+    (tmp_path / "w0" / "extra").mkdir()
+    (tmp_path / "w0" / "extra" / "config.json").write_text("{")
+    made = import_results("openai-w2s", tmp_path)
+    assert len(made.records) == 6 and len(made.notes) == 2
+    write_records(made, tmp_path / "store")
+    rows = {r["mitigation"]: r for r in build_board([tmp_path / "store"]).data["rows"]}
+    assert set(rows) == {"naive", "logconf"}
+    assert rows["naive"]["pgr"]["mean"] == pytest.approx(0.5)
+
+
+def test_nothing_to_import_is_said(tmp_path):
+    with pytest.raises(UsageError, match="aar, openai-w2s"):
+        import_results("lm-eval", tmp_path)
+    with pytest.raises(UsageError, match="holds no aar result"):
+        import_results("aar", tmp_path)
+    with pytest.raises(UsageError, match="not a folder"):
+        import_results("aar", tmp_path / "no")
+
+
+@pytest.fixture
+def store(tmp_path) -> Path:
+    truths = {"naive": 0.4, "gce": 0.5}
+    write_store(tmp_path / "s", truths, seeds=2, n=200, same_test=True, predictions=True)
+    return tmp_path / "s"
+
+
+def test_a_sound_store_holds_packed_or_not(store, tmp_path):
+    done = verify_store(store)
+    assert done.problems == [] and (done.records, done.predictions, done.scores) == (4, 4, 4)
+    pack(store, tmp_path / "packed")
+    assert verify_store(tmp_path / "packed").sound
+
+
+def test_one_flipped_byte_in_a_prediction_file_is_named(store):
+    path = sorted((store / "predictions").glob("*.parquet"))[1]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+    (problem,) = verify_store(store).problems
+    assert path.name in problem and "was changed" in problem
+
+
+def edit(store: Path, change) -> str:
+    path = sorted((store / "records").glob("*.json"))[0]
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
+    return path.stem
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda r: r["test"]["student"].update(accuracy=0.99), "student accuracy 0.99"),
+        (lambda r: r.update(pgr=1.5), "PGR 1.5"),
+        (lambda r: r["predictions"].update(path="predictions/none.parquet"), "predictions file is missing"),
+        (lambda r: r["scores"].update(path="../../etc/passwd"), "scores file is missing"),
+        (lambda r: r.update(status="splendid"), "status splendid"),
+    ],
+)
+def test_changed_records_are_named(store, change, words):
+    name = edit(store, change)
+    problems = verify_store(store).problems
+    assert len(problems) == 1 and name in problems[0] and words in problems[0]
+
+
+def test_scores_bent_together_with_their_digests_clash_with_other_records(store):
+    """A cheat who turns wrong answers right in the score file and mends all digests and counts."""
+    import hashlib
+    import io
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from board_records import write_parquet
+
+    def bend(record):
+        path = store / record["scores"]["path"]
+        table = pq.read_table(io.BytesIO(path.read_bytes()))
+        columns = {n: table[n].to_pylist() for n in table.column_names}
+        columns["student"] = [1] * len(table)
+        record["scores"]["sha256"] = write_parquet(path, {k: pa.array(v) for k, v in columns.items()})
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == record["scores"]["sha256"]
+        joint = {k: 0 for k in record["test"]["joint"]}
+        for f, s, c in zip(columns["floor"], columns["student"], columns["ceiling"], strict=True):
+            joint[f"{f}{s}{c}"] += 1
+        record["test"]["joint"] = joint
+        record["test"]["student"]["accuracy"] = 1.0
+        record["pgr"] = None
+
+    edit(store, bend)
+    problems = verify_store(store).problems
+    assert problems and all("another true answer" in p for p in problems)
+
+
+def test_the_commands_of_this_room(store, tmp_path):
+    cli = click.Group()
+    add_commands(cli)
+    run = CliRunner()
+    done = run.invoke(cli, ["verify", str(store)])
+    assert done.exit_code == 0 and "all hold" in done.output
+    edit(store, lambda r: r.update(pgr=9.0))
+    done = run.invoke(cli, ["verify", str(store), "--json"])
+    assert done.exit_code == 1 and json.loads(done.output)["sound"] is False
+    if PEERS.is_dir():
+        done = run.invoke(cli, ["import", "aar", str(PEERS / "aar"), "--store", str(tmp_path / "aar")])
+        assert done.exit_code == 0 and "30 records" in done.output
