@@ -36,10 +36,10 @@ def test_aar_gives_the_published_pgrs_with_wider_intervals(tmp_path):
     for key, pgr in published.items():
         assert rows[key]["pgr"]["mean"] == pytest.approx(pgr, abs=0.001)
         assert rows[key]["imported"] and rows[key]["pgr"]["low"] < pgr < rows[key]["pgr"]["high"]
-    for record in made.records:  # noisier floors and ceilings must show in PGR
-        for values in record["imported"]["baselines"].values():
-            middle = sum(values) / len(values)
-            values[:] = [middle + 4 * (v - middle) for v in values]
+    lists = {id(v): v for r in made.records for v in r["imported"]["baselines"].values()}
+    for values in lists.values():  # noisier floors and ceilings must show in PGR
+        middle = sum(values) / len(values)
+        values[:] = [middle + 4 * (v - middle) for v in values]
     write_records(made, tmp_path)
     wider = {(r["task"], r["mitigation"]): r for r in build_board([tmp_path]).data["rows"]}
     for key, row in rows.items():
