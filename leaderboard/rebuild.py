@@ -37,11 +37,7 @@ def rendered() -> dict[Path, str]:
     files = {HERE / n / file: render(b, face) for n, b in boards.items() for file, face in FACES.items()}
     files[HERE / "index.html"] = as_page(list(boards.values()))
     tables = "\n".join(f"## {name}\n\n{files[HERE / name / 'board.md'].strip()}\n" for name in boards)
-    files[HERE / "README.md"] = (
-        "# Published results\n\nOne folder a suite, each a store that `w2s board --store` reads and `w2s verify` checks. "
-        "[index.html](index.html) is the page over all of them. Rendered by `python leaderboard/rebuild.py`.\n\n"
-        + tables
-    )
+    files[HERE / "README.md"] = INTRODUCTION + tables
     readme = HERE.parent / "README.md"
     table = f"{files[HERE / FRONT / 'board.md'].strip()}\n" if FRONT in boards else ""
     files[readme] = BLOCK.sub(lambda found: found[1] + table + found[2], readme.read_text(encoding="utf-8"))

@@ -98,6 +98,8 @@ def supervise(job: Job, place: Path, fault: str) -> None:
     exchange.write_arrays(place / "out" / "votes.npz", **votes)
     (place / "out" / "supervisor").mkdir()
     (place / "out" / "supervisor" / "saved.json").write_text("{}")
+    if fault == "link":
+        (place / "out" / "supervisor" / "secret").symlink_to("/etc/hostname")
 
 
 def learn(job: Job, place: Path, fault: str) -> None:
@@ -118,8 +120,6 @@ def learn(job: Job, place: Path, fault: str) -> None:
     elif fault == "sum":
         p[3] = 0.9
     exchange.write_predictions(place / "out" / "predictions.parquet", splits)
-    if fault == "link":
-        (place / "out" / "cost.json").symlink_to("/etc/hostname")
     if fault == "torn":
         (place / "out" / "predictions.parquet").write_bytes(b"PAR1 not really")
 

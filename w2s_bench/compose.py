@@ -157,10 +157,10 @@ class Composer:
                 built[kind] = tuple(self.entries.entry(kind, n, given, used) for n in names)
             seed = values[position["seed"]] if "seed" in position else base["seed"]
             protocol = self._protocol(base["protocol"], [(a, values[i]) for i, a in of_protocol])
-            found.append(self._cell(built, seed, protocol, used))
+            found.append(self._cell(built, _seed(seed), protocol))
         return found, used
 
-    def _cell(self, built: dict[str, tuple[Entry, ...]], seed: Any, protocol: Protocol, used: set[str]) -> Cell:
+    def _cell(self, built: dict[str, tuple[Entry, ...]], seed: int, protocol: Protocol) -> Cell:
         supervisors, mitigations = built["supervisor"], built["mitigation"]
         key = tuple(e.name for e in supervisors), tuple(e.name for e in mitigations)
         if key not in self._checked:
@@ -169,8 +169,6 @@ class Composer:
                     raise UsageError(f"supervisor=[{','.join(key[0])}]: '{name}' stands there twice; leave one out")
             check_stack([self.registry.get("mitigation", n) for n in key[1]], len(supervisors))
             self._checked.add(key)
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise UsageError(f"seed={seed}: expects a whole number, 0 or more")
         return Cell(
             built["task"][0], supervisors, built["student"][0], mitigations, seed, protocol,
             self._intermediate(mitigations),
@@ -254,6 +252,16 @@ def _with_names(axis: Axis) -> Axis:
             raise UsageError(f"{axis.text}: a {axis.key} is one name; sweep over several with -m {axis.key}=a,b")
         values.append(listed if axis.key in KINDS else listed[0])
     return replace(axis, values=tuple(values))
+
+
+def _seed(value: Any) -> int:
+    try:
+        seed = Option("seed", int, 0).coerce(value)
+    except ValueError as e:
+        raise UsageError(f"seed: {e}") from e
+    if seed < 0:
+        raise UsageError(f"seed: expects 0 or more, not {seed}")
+    return seed
 
 
 def _check_key(axis: Axis) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from hydra.core.object_type import ObjectType
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -40,7 +41,8 @@ class Entries:
     def choices(self, group: str) -> list[str]:
         """Returns the names of a group: what plugins registered and what lies in config folders."""
         if group not in self._choices:
-            self._choices[group] = self._hydra.config_loader.get_group_options(group)
+            # Not the loader's own get_group_options, which copies every config for each call.
+            self._choices[group] = self._hydra.config_loader.repository.get_group_options(group, ObjectType.CONFIG)
         return self._choices[group]
 
     def base(self, names: dict[str, set[str]], hardware: str | None, engine: str | None) -> dict[str, Any]:
@@ -55,18 +57,16 @@ class Entries:
                 if name not in self.choices(group):
                     raise UsageError(self._missing(group, name))
         while key not in self._bases or any(names[k] - self._nodes[k].keys() for k in KINDS):
-            known = sum(map(len, self._nodes.values()))
             missing = {k: sorted(names[k] - self._nodes[k].keys()) for k in KINDS}
             overrides = [f"{g}={n}" for g, n in (("hardware", hardware), ("engine", engine)) if n is not None]
+            chosen: dict[str, list[str]] = {}
             for kind in KINDS:
                 # One compose takes any number of supervisors and mitigations, but one task and one student.
                 some = missing[kind] or sorted(names[kind])[:1]
+                chosen[kind] = some if kind in LISTS else some[:1]
                 if some:
                     overrides.append(f"{kind}=[{','.join(some)}]" if kind in LISTS else f"{kind}={some[0]}")
-            self._bases.setdefault(key, self._compose(overrides))
-            if any(missing.values()) and sum(map(len, self._nodes.values())) == known:
-                kind, name = next((k, n[0]) for k, n in missing.items() if n)
-                _named(kind, name, None)  # a YAML file that puts its options elsewhere
+            self._bases.setdefault(key, self._compose(overrides, chosen))
         return self._bases[key]
 
     def entry(self, kind: str, name: str, given: Sequence[Given], used: set[str]) -> Entry:
@@ -136,7 +136,7 @@ class Entries:
         known = self.choices(group)
         return f"no {group} '{name}'{nearest(name, known) or ';'} there are {', '.join(known)}"
 
-    def _compose(self, overrides: list[str]) -> dict[str, Any]:
+    def _compose(self, overrides: list[str], chosen: dict[str, list[str]]) -> dict[str, Any]:
         from hydra.types import RunMode
 
         self.composed += 1
@@ -149,11 +149,11 @@ class Entries:
         except (HydraException, OmegaConfBaseException) as e:
             raise UsageError(f"the configuration does not compose: {' '.join(str(e).split())}") from e
         base: dict[str, Any] = {str(k): v for k, v in composed.items()}  # type: ignore[union-attr]
-        # Hydra lists no choice for a group of several; there the package says the name.
+        # Hydra tells no choice of a group of several; there the package says the name.
         nodes = {k: base[k] if k in LISTS else {choices[k]: base[k]} for k in KINDS}
         for kind in KINDS:
-            for name, node in nodes[kind].items():
-                self._nodes[kind][name] = _named(kind, name, node)
+            for name in chosen[kind] or nodes[kind]:
+                self._nodes[kind][name] = _named(kind, name, nodes[kind].get(name))
         base["choices"] = {k: list(nodes[k]) for k in KINDS}
         return base
 

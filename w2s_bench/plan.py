@@ -57,6 +57,8 @@ class Stage:
     supervisors: tuple[Entry, ...] = ()
     intermediate: dict[str, Entry] = field(default_factory=dict)
     supervision: Recipe = field(default_factory=Recipe)
+    fingerprint: str = ""
+    """prepare: what the task said of its data when this was planned."""
 
 
 @dataclass(frozen=True)
@@ -207,9 +209,11 @@ class _Planner:
     def _prepare(self, cell: Cell) -> str:
         def make() -> str:
             seed = derive(cell.seed, "split")
-            key = digest({"protocol": PROTOCOL_VERSION, "task": self._identity("task", cell.task), "seed": seed})
+            identity = self._identity("task", cell.task)
+            key = digest({"protocol": PROTOCOL_VERSION, "task": identity, "seed": seed})
             label = f"prepare {cell.task.name}, seed {cell.seed}"
-            return self._add(Stage("prepare", key, (), label, cell.task, seed, cell.task))
+            fingerprint = without_places(identity["fingerprint"])
+            return self._add(Stage("prepare", key, (), label, cell.task, seed, cell.task, fingerprint=fingerprint))
 
         return self._once("prepare", cell.task, cell.seed, make=make)
 

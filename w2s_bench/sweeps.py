@@ -91,7 +91,8 @@ def _resolved(value: Any, text: str) -> Any:
 def _syntax(text: str, error: Exception) -> str:
     if "=" not in text:
         return f"'{text}' is not an override; write KEY=VALUE, such as seed=1 (`w2s run --help` shows the keys)"
-    reason = str(error).strip().splitlines()[0]
+    lines = [line.strip() for line in str(error).splitlines()]
+    reason = ", ".join(line for line in lines if line and not line.startswith(("See http", "Error parsing")))
     return f"{text}: not in Hydra's override language ({reason}); quote special characters inside the value"
 
 
@@ -115,6 +116,8 @@ def _as_text(value: Any) -> str:
 
 
 def _plain(text: str) -> bool:
+    if not text:
+        return False
     try:
         (override,) = OverridesParser.create().parse_overrides([f"k={text}"])
     except HydraException:

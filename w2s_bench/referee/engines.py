@@ -70,8 +70,12 @@ def make_engine(engine: dict[str, Any], hardware: dict[str, Any], preload: tuple
 
 
 def cores() -> int:
-    """Returns how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Returns how many cores this process may use; a container's quota (cgroup v2) counts."""
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(own, round(int(quota) / int(period))))
+    return own
 
 
 def last_words(folder: Path) -> tuple[str | None, str]:

@@ -26,6 +26,7 @@ from w2s_bench.referee.engines import LIGHT, PRELOAD, Ended, Engine, make_engine
 from w2s_bench.referee.progress import Progress
 from w2s_bench.referee.provenance import without_machine
 from w2s_bench.referee.records import Recorder
+from w2s_bench.referee.sources import Changed, Sources
 from w2s_bench.referee.store import Announcement, Store, explained
 
 WORKER = "w2s_bench.training.worker:run"
@@ -136,6 +137,7 @@ class _Sweep:
         self.worker = worker
         self.plugins = list(registry.extra) or list(run.plugins)
         self.recorder = Recorder(run, registry, store)
+        self.sources = Sources(registry, plan)
         self.began = time.monotonic()
         self.ok = self.failed = 0
         self.found: dict[str, Path] = {}
@@ -213,12 +215,15 @@ class _Sweep:
 
     def ended(self, ended: Ended) -> None:
         stage, folder = self.stages[ended.key], self.folders.pop(ended.key)
+        self.sources.check(stage)
         status, reason, place = ended.status, ended.reason, None
         if status == "ok":
             try:
                 self.check(stage, folder, ended)
                 with explained("cache", self.cache.root):
                     place = self.cache.keep(stage, folder / "out", self.outputs(stage))
+            except Changed:
+                raise
             except (W2SError, ValueError) as error:
                 status, reason = "failed", str(error)
         if place is None and FULL in reason + ended.details[-4000:]:
@@ -230,14 +235,18 @@ class _Sweep:
             self.finished(stage.digest, place, ended.seconds)
         else:
             reason = without_machine(reason, folder, self.cache.root, self.run.store)
-            self.cache.note_failure(stage, f"{stage.label}\n{status}: {reason}\n\n{ended.details}")
             self.lost(stage, status, reason)
+            if ended.details:
+                note = self.cache.note_failure(stage, f"{stage.label}\n{status}: {reason}\n\n{ended.details}")
+                self.progress.say(f"    its traceback and output: {note}")
 
     def check(self, stage: Stage, folder: Path, ended: Ended) -> None:
         """Raises W2SError where a worker did not leave what it should; completes its costs."""
         cost = folder / "out" / "cost.json"
         if stage.kind == "prepare":
             Cost(seconds=ended.seconds, peak_memory_bytes=ended.memory).write(cost.parent)
+            if exchange.read_json(folder / "out" / "info.json")["fingerprint"] != stage.fingerprint:
+                raise Changed(f"the data of task {stage.task.name!r}")
             return
         handover.check_results(folder, stage, handover.Prepared.read(self.found[stage.needs[0]]))
         spent = exchange.read_json(cost)
