@@ -1,0 +1,57 @@
+"""Notices when what a digest stands for changes while the sweep runs: an edited plugin, a rewritten data file."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from w2s_bench.errors import W2SError
+from w2s_bench.plan import Plan, Stage
+
+
+class Changed(W2SError):
+    """Something is no longer what was planned; going on would keep its results under the wrong name."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what} changed while the sweep ran; run the same command again: what was done before is kept"
+        )
+
+
+class Sources:
+    """The files of the plugins that a plan uses, as they were when it was made."""
+
+    def __init__(self, registry: Any, plan: Plan) -> None:
+        self._files: dict[tuple[str, str], Path] = {}
+        self._stamps: dict[Path, tuple[int, int]] = {}
+        for key in {key for stage in plan.stages.values() for key in _plugins(stage)}:
+            module = sys.modules.get(registry.get(*key).cls.__module__)
+            if module is not None and getattr(module, "__file__", None):
+                path = self._files[key] = Path(str(module.__file__))
+                self._stamps[path] = _stamp(path)
+
+    def check(self, stage: Stage) -> None:
+        """Raises Changed where a plugin of a stage that has just run was edited since it was planned."""
+        for key in _plugins(stage):
+            path = self._files.get(key)
+            if path is not None and _stamp(path) != self._stamps[path]:
+                raise Changed(f"the source of {key[0]} {key[1]!r}, {path},")
+
+
+def _plugins(stage: Stage) -> list[tuple[str, str]]:
+    kind = {"prepare": "task", "supervise": "supervisor"}.get(stage.kind, "student")
+    return [
+        (kind, stage.entry.name),
+        *(("mitigation", m.name) for m in stage.mitigations),
+        *(("supervisor", s.name) for s in stage.supervisors),
+        *(("student", e.name) for e in stage.intermediate.values()),
+    ]
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    with contextlib.suppress(OSError):
+        found = path.stat()
+        return found.st_mtime_ns, found.st_size
+    return 0, 0
