@@ -80,7 +80,8 @@ def build_board(stores: Sequence[Path | str], suite: str | None = None) -> Board
     clear = [g for g, gap in resolved.items() if gap]
     overall = _overall(design, rows, clear)
     rows.sort(key=lambda r: (r.group, r.stack != NAIVE, r.control, r.stack))
-    shown = [_show(design, row, rows, resolved[row.group]) for row in rows]
+    naive = {row.group: row.done for row in rows if row.stack == NAIVE}
+    shown = [_show(design, row, naive.get(row.group, []), resolved[row.group]) for row in rows]
     pareto(shown)
     present = {r.digest for r in reading.records}
     missing = sum(len(cells - present) for cells in reading.planned.values())
@@ -116,9 +117,11 @@ def _rows(records: list[Record], labels: Labels) -> list[_Row]:
 
 def _expected(rows: list[_Row]) -> dict[Group, set[int]]:
     """Returns the seeds that a row needs to be whole: those on which naive finished, else those most rows have."""
+    groups: dict[Group, list[_Row]] = defaultdict(list)
+    for row in rows:
+        groups[row.group].append(row)
     expected: dict[Group, set[int]] = {}
-    for group in dict.fromkeys(r.group for r in rows):
-        own = [r for r in rows if r.group == group]
+    for group, own in groups.items():
         naive = [set(r.seeds) for r in own if r.stack == NAIVE and r.seeds]
         common = Counter(tuple(sorted({x.seed for x in r.records})) for r in own).most_common(1)[0][0]
         expected[group] = naive[0] if naive else set(common)
@@ -150,7 +153,7 @@ def _overall(design: Design, rows: list[_Row], groups: list[Group]) -> list[dict
     return overall
 
 
-def _show(design: Design, row: _Row, rows: list[_Row], resolved: bool) -> dict[str, Any]:
+def _show(design: Design, row: _Row, naive: list[Record], resolved: bool) -> dict[str, Any]:
     """Returns a row as the JSON face shows it."""
     group, line = row.group, (row.group, row.stack)
     failed = [r for r in row.records if r.raw["status"] in ("failed", "timeout")]
@@ -188,7 +191,6 @@ def _show(design: Design, row: _Row, rows: list[_Row], resolved: bool) -> dict[s
             shown["pgr"] = {"mean": pgr.value, "low": pgr.low, "high": pgr.high}
         elif shown["status"] == "ok":
             shown["status"] = "gap_unresolved"
-    naive = next((r.done for r in rows if r.group == group and r.stack == NAIVE), [])
     shown["cost"] = cost_of(row.done, naive)
     return shown
 

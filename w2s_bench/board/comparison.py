@@ -30,24 +30,32 @@ class Pooled:
     df: float
     weight: float
     """Prior degrees of freedom: how alike the mitigations' variances are; infinite where nothing tells them apart."""
+    base: float = 1.0
+    """How much noisier naive is than the rest (at least 1): its noise is in every difference from it."""
+    base_df: float = np.inf
 
-    def shrink(self, variance: np.ndarray, df: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns variances of differences of two mitigations at one seed, shrunk, with their degrees of freedom."""
-        prior = 2 * self.variance
+    def shrink(self, variance: np.ndarray, df: np.ndarray, from_base: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Returns variances of differences of two mitigations at one seed, shrunk, with their degrees of freedom.
+
+        `from_base`: the differences are all from naive.
+        """
+        other = self.base if from_base else 1.0
+        prior = (1 + other) * self.variance
+        limit = (1 + other) ** 2 / (1 / self.df + other**2 / self.base_df) if from_base else self.df
         if np.isinf(self.weight):
             shrunk = np.full_like(variance, prior)
         else:
             shrunk = (self.weight * prior + df * variance) / (self.weight + df)
-        return shrunk, np.where(df > 0, np.minimum(self.weight + df, np.maximum(self.df, df)), 0.0)
+        return shrunk, np.where(df > 0, np.minimum(self.weight + df, np.maximum(limit, df)), 0.0)
 
 
 NOTHING = Pooled(0.0, 0.0, 0.0)
 
 
-def pooled_noise(units: Mapping[str, np.ndarray]) -> dict[str, Pooled]:
+def pooled_noise(units: Mapping[str, np.ndarray], base: int | None = None) -> dict[str, Pooled]:
     """Returns the pooled noise of each unit from its values [M, S] (mitigations x seeds, without holes).
 
-    How much mitigations differ in noise is judged over all units together.
+    How much mitigations differ in noise, and how noisy the one at `base` is, is judged over all units together.
     """
     spread: dict[str, tuple[float, np.ndarray, int, int]] = {}
     for name, y in units.items():
@@ -57,13 +65,21 @@ def pooled_noise(units: Mapping[str, np.ndarray]) -> dict[str, Pooled]:
         residual = y - y.mean(1, keepdims=True) - y.mean(0, keepdims=True) + y.mean()
         each = (residual**2).sum(1) / (s - 1)  # [M], mean variance * (1 - 1/M)
         spread[name] = (float(each.sum() / (m - 1)), each * m / (m - 1), m, s)
-    logs, df = [], []
+    logs, df, noisier, base_df = [], [], [], 0.0
     for variance, each, _, s in spread.values():
         if variance > 0:
-            logs.append(np.log(np.maximum(each, variance * 1e-6) / variance))
+            ratio = np.maximum(each, variance * 1e-6) / variance
+            logs.append(np.log(ratio))
             df.append(np.full(len(each), s - 1.0))
+            if base is not None:
+                noisier.append(ratio[base])
+                base_df += s - 1.0
     weight = _agreement(np.concatenate(logs), np.concatenate(df)) if logs else 0.0
-    return {name: Pooled(v, (m - 1.0) * (s - 1.0), weight) for name, (v, _, m, s) in spread.items()}
+    factor = max(1.0, float(np.mean(noisier))) if noisier else 1.0
+    return {
+        name: Pooled(v, (m - 1.0) * (s - 1.0), weight, factor, base_df or np.inf)
+        for name, (v, _, m, s) in spread.items()
+    }
 
 
 def _agreement(logs: np.ndarray, df: np.ndarray) -> float:
@@ -94,7 +110,7 @@ def moderate(parts: Mapping[str, Moments], pooled: Mapping[str, Pooled]) -> Mome
         seeds, df = part.seeds.copy(), part.df.astype(float).copy()
         if prior.df and df[0] > 0:
             n = df[0] + 1
-            variance, new_df = prior.shrink(seeds[:1, 0] * n, df[:1])
+            variance, new_df = prior.shrink(seeds[:1, 0] * n, df[:1], True)
             factor = np.sqrt(variance[0] / n / seeds[0, 0]) if seeds[0, 0] > 0 else 0.0
             seeds[0, 1:] *= factor
             seeds[1:, 0] *= factor

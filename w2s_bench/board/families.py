@@ -48,17 +48,17 @@ def compare_cells(design: Design, entries: list[Entry]) -> None:
     for entry in entries:
         if entry.whole and entry.line in design.where:
             groups[entry.group].append(entry)
-    noise = _noise(design, {g: [[e.line] for e in own if not e.control] for g, own in groups.items()})
+    noise = _noise(design, {g: [[e.line] for e in _naive_first(own) if not e.control] for g, own in groups.items()})
     compared: list[tuple[Entry, Moments]] = []
-    for group in dict.fromkeys(e.group for e in entries):
+    rivals: dict[Group, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        if entry.stack != NAIVE and entry.line in design.where and (entry.group, NAIVE) in design.where:
+            rivals[entry.group].append(entry)
+    for group, own in rivals.items():
         base = (group, NAIVE)
-        own = [e for e in entries if e.group == group and e.stack != NAIVE and e.line in design.where]
-        if base not in design.where:
-            continue
         # whole entries share naive's seeds, and are measured at once; the others each on the seeds they have
         whole = [e for e in own if e.whole]
-        batches = ([whole] if whole else []) + [[e] for e in own if not e.whole]
-        for batch in batches:
+        for batch in ([whole] if whole else []) + [[e] for e in own if not e.whole]:
             parts = design.parts([{e.line: 1.0, base: -1.0} for e in batch])
             prior = noise.get(group) if batch is whole else None
             shrink = dict.fromkeys(parts, prior) if prior else {}
@@ -77,6 +77,10 @@ def compare_cells(design: Design, entries: list[Entry]) -> None:
             entry.ranks = ranks
 
 
+def _naive_first(entries: list[Entry]) -> list[Entry]:
+    return sorted(entries, key=lambda e: e.stack != NAIVE)
+
+
 def _first(m: Moments) -> tuple[float, float, float, float]:
     """Returns the first contrast's mean, seed variance, degrees of freedom and example variance."""
     return m.mean[0], m.seeds[0, 0], m.df[0], m.examples[0, 0]
@@ -89,7 +93,7 @@ def compare_overall(design: Design, entries: list[Entry], groups: list[Group]) -
         stacks[entry.stack][entry.group] = entry
     whole = {s: bool(groups) and all(g in own and own[g].whole for g in groups) for s, own in stacks.items()}
     control = {s: any(e.control for e in own.values()) for s, own in stacks.items()}
-    compared = [s for s in stacks if whole[s] and not control[s]]
+    compared = sorted((s for s in stacks if whole[s] and not control[s]), key=lambda s: s != NAIVE)
     units: dict[str, list[list[Line]]] = {}
     for name in design.blocks:
         own_groups = [g for g in groups if g.task_name == name]
@@ -172,14 +176,15 @@ def _judge(family: list[dict[str, Any]]) -> None:
 
 
 def _noise(design: Design, units: Mapping[Any, list[list[Line]]]) -> dict[Any, Pooled]:
-    """Returns pooled noise by unit; a unit lists, for each mitigation, the lines that are summed."""
+    """Returns pooled noise by unit; a unit lists, for each mitigation (naive first), the lines that are summed."""
     values = {}
     for name, mitigations in units.items():
         if not mitigations:
             continue
         y = np.array([np.sum([design.series(line) for line in lines], 0) for lines in mitigations])
         values[name] = y[:, np.isfinite(y).all(0)]
-    return pooled_noise(values)
+    first = {lines[0][1] for mitigations in units.values() for lines in mitigations[:1]}
+    return pooled_noise(values, 0 if first == {NAIVE} else None)
 
 
 def _ranks(design: Design, sums: list[list[Line]], noise: Mapping[Any, Pooled]) -> list[list[int] | None]:
@@ -196,7 +201,7 @@ def _ranks(design: Design, sums: list[list[Line]], noise: Mapping[Any, Pooled]) 
         own_df = np.minimum(part.df[i], part.df[j])
         prior = noise.get(name)
         if prior is not None and prior.df:
-            shrunk, own_df = prior.shrink(own * (part.df[i] + 1), own_df)
+            shrunk, own_df = prior.shrink(own * (part.df[i] + 1), own_df, False)
             own = shrunk / (part.df[i] + 1)
         known &= own_df > 0
         seeds += own

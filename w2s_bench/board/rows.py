@@ -67,7 +67,8 @@ def cost_of(records: list[Record], naive: list[Record]) -> dict[str, Any] | None
     out: dict[str, Any] = {"device": devices}
     for key in ("seconds", "steps", "examples", "tokens", "flops", "supervisor_calls", "peak_memory_bytes"):
         out[key] = mean_of(c.get(key) for c in costs)
-    base = [r.raw.get("cost") or {} for r in naive if r.seed in {x.seed for x in records}]
+    seeds = {r.seed for r in records}
+    base = [r.raw.get("cost") or {} for r in naive if r.seed in seeds]
     alike = devices == sorted({str(c["device"]) for c in base if c.get("device")})
     for key in ("seconds", "examples"):
         own, other = out[key], mean_of(c.get(key) for c in base)
