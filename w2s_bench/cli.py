@@ -60,6 +60,8 @@ class Verbs(click.Group):
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
         """Exits with the contract's status."""
+        for name in self.commands.keys() - VERBS.keys():
+            del self.commands[name]  # of plugins that an earlier call in this process had
         words, debug, plugins = hoist(list(sys.argv[1:] if args is None else args))
         session = Session(tuple(plugins), debug)
         extra |= {"standalone_mode": False, "obj": session}
@@ -131,7 +133,7 @@ def _fail(session: Session, message: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
-@click.group(cls=Verbs, epilog=EPILOG, no_args_is_help=False, invoke_without_command=True)
+@click.group("w2s", cls=Verbs, epilog=EPILOG, no_args_is_help=False, invoke_without_command=True)
 @click.version_option(package_name="w2s_bench", prog_name="w2s")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
