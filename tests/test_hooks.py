@@ -375,6 +375,8 @@ class Counts:
 
     @hookimpl(wrapper=True)
     def training_targets(self):
+        if not any(c is self for c in Counts.made):  # a twin's object is a copy
+            Counts.made.append(self)
         self.calls += 1
         return (yield)
 

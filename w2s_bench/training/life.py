@@ -90,7 +90,8 @@ def fit_round(bench: Bench, stack: Stack, pool: Pool, plan: Round, labels: Tenso
             f"no example is left to train on in round {plan.index + 1}: "
             f"{'+'.join(n for n, _ in stack.members) or 'the supervisors'} gave every one weight 0; loosen the filter"
         )
-    problem = Problem(bench, stack, pool, plan, labels.detach(), weights.detach())
+    settled = stack.twin() if stack.owner("fit_student") else None
+    problem = Problem(bench, stack, pool, plan, labels.detach(), weights.detach(), settled)
     return stack.fit_student(problem) or lightning_loop(problem)
 
 
@@ -106,6 +107,8 @@ class Problem:
     """[N, C], after all revisions."""
     weights: Tensor
     """[N]; 0 leaves an example out."""
+    settled: Stack | None = None
+    """The stack after labels and weights and before any step: what a twin starts from."""
     students: list[Student] = field(default_factory=list)
 
     def seen_by(self, mitigation: str) -> Problem:
@@ -126,7 +129,7 @@ class Problem:
     def new_student(self) -> Student:
         """Returns a student to train, the last round's where the plan continues it; twins differ in their seed."""
         twin = len(self.students)
-        stack = self.stack if twin == 0 else self.stack.fresh()
+        stack = self.stack if twin == 0 else (self.settled or self.stack).twin()
         student = self.bench.student(self.plan.student, stack, twin)
         if not self.plan.fresh:
             student.classifier.load_state_dict(self.plan.previous.classifier.state_dict())

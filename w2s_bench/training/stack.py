@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -72,6 +74,10 @@ class Stack:
     def fresh(self) -> Stack:
         """Returns the same stack with new mitigation objects: no state crosses students or rounds."""
         return Stack(self.members, self.rngs)
+
+    def twin(self) -> Stack:
+        """Returns the same stack with copies of the mitigation objects as they now are."""
+        return Stack([(name, functools.partial(copy.deepcopy, o)) for name, o in self.objects.items()], self.rngs)
 
     def owner(self, hook: str) -> str | None:
         """Returns the mitigation with the last word on a hook, its outermost one; None where the default stands."""
@@ -166,7 +172,7 @@ class Stack:
             for holder in ("pool", "problem"):
                 if holder in wanted:
                     values[holder] = values[holder].seen_by(name)
-            if hook == "training_batch":
+            if "batch" in wanted:
                 values["batch"] = replace(values["batch"], rng=self.rngs[name])
             return [values[n] for n in wanted]
 
