@@ -24,7 +24,8 @@ def start(folder: Path) -> subprocess.Popen:
 
 def progress(bench: Bench) -> int:
     """Returns how many files have come to be, finished or not: a clock that no load on the machine stretches."""
-    return sum(1 for root in (bench.cache, bench.store) for _ in root.rglob("*"))
+    walks = (os.walk(root) for root in (bench.cache, bench.store))  # unlike rglob, at ease with folders that go
+    return sum(len(folders) + len(files) for walk in walks for _, folders, files in walk)
 
 
 def kill_and_go_on(folder: Path, kills: int, seed: int) -> Bench:
