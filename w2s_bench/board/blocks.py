@@ -50,8 +50,8 @@ class Block:
                 x = np.stack([self.right[lines[j]][seeds] for j in own])  # [l, S, n]
                 total += example_covariance(np.tensordot(c[:, own], x, 1))
         bounds = []
-        for own, matrix in self.sealed:
-            weights = np.array([[row[lines == i].sum() for i in own] for row in c])
+        for bounded, matrix in self.sealed:
+            weights = np.array([[row[lines == i].sum() for i in bounded] for row in c])
             if weights.any():
                 bounds.append(weights @ matrix @ weights.T)
         if bounds:  # how groups go together is unknown: the variance of a sum of G is at most G times the sum

@@ -41,7 +41,7 @@ class Pooled:
         """
         other = self.base if from_base else 1.0
         prior = (1 + other) * self.variance
-        limit = (1 + other) ** 2 / (1 / self.df + other**2 / self.base_df) if from_base else self.df
+        limit = 1 / (1 / self.df + (other / (1 + other)) ** 2 / self.base_df) if from_base else self.df
         if np.isinf(self.weight):
             shrunk = np.full_like(variance, prior)
         else:

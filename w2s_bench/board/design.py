@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from w2s_bench.board.blocks import Block
@@ -148,7 +149,7 @@ def _read_scores(records: list[Record], notes: list[str]) -> dict[str, np.ndarra
     wanted = [r for r in records if r.raw.get("scores") and r.test.get("joint") and shared_test(r)]
     with ThreadPoolExecutor(2) as pool:
         read = list(pool.map(_scores_of, wanted))
-    first_ids: dict[tuple[str, int], bytes] = {}
+    first_ids: dict[str, bytes] = {}
     scores = {}
     for record, result in zip(wanted, read, strict=True):
         if isinstance(result, str):
@@ -156,7 +157,7 @@ def _read_scores(records: list[Record], notes: list[str]) -> dict[str, np.ndarra
             continue
         right, ids = result
         task = str(sorted((k, str(v)) for k, v in record.cell["task"].items()))
-        if first_ids.setdefault((task, len(ids)), ids) != ids:
+        if first_ids.setdefault(task, ids) != ids:
             notes.append(
                 f"records/{record.digest}.json: other test examples than the records before it, though its task "
                 "declares one test set for all seeds; its joint counts are used instead"
@@ -172,13 +173,14 @@ def _scores_of(record: Record) -> tuple[np.ndarray, bytes] | str:
     try:
         table = pq.read_table(io.BytesIO(record.files.read(name)), use_threads=False)
         right = np.stack([table[c].to_numpy() for c in ("floor", "student", "ceiling")]).astype(np.int8)
-        ids = hashlib.sha256("\n".join(table["id"].to_pylist()).encode()).digest()
+        names = table["id"].combine_chunks().cast(pa.string())
+        ids = hashlib.sha256(b"".join(bytes(b) for b in names.buffers()[1:])).digest()
     except (OSError, KeyError, ValueError, TypeError) as error:
         return f"{name} cannot be used ({type(error).__name__})"
     counts = np.bincount(right[0] * 4 + right[1] * 2 + right[2], minlength=8) if right.min() >= 0 else []
     if list(counts) != list(_joint(record)):
         return f"{name} does not give the record's joint counts"
-    return right, ids + len(ids).to_bytes(4, "big")
+    return right, ids
 
 
 def _block(lines: _Lines) -> Block:

@@ -99,5 +99,5 @@ def board_of(
             at += len(names)
         model = np.concatenate([[3 * g, 3 * g + 1, *([3 * g + 2] * len(stacks))] for g in range(len(groups))])
         spreads = np.tile(np.concatenate([[1.0, 1.0], np.broadcast_to(spread, len(stacks))]), len(groups))
-        blocks[f"task{t}"] = block_of(draw(world, np.array(accuracy), rng, spreads, model), world.same_test)
+        blocks[f"task{t}"] = block_of(draw(world, np.array(accuracy), rng, spreads, model.tolist()), world.same_test)
     return Design(blocks, where)

@@ -123,9 +123,9 @@ def sections(data: dict[str, Any]) -> list[Section]:
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in data["rows"]:
         groups.setdefault((row["task"], tuple(row["supervisors"]), row["student"]), []).append(row)
-    for (task, supervisors, student), rows in groups.items():
+    for (task, supervisors, student), own in groups.items():
         title = f"{task}: {' + '.join(supervisors)} > {student}"
-        out.append(Section(title, _about(rows), CELLS, [_cells(r) for r in rows]))
+        out.append(Section(title, _about(own), CELLS, [_cells(r) for r in own]))
     return out
 
 
