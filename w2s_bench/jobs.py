@@ -58,15 +58,15 @@ class Job:
     def read(folder: Path) -> Job:
         """Returns the job that lies in a folder."""
         raw = exchange.read_json(folder / "job.json")
-        entries = {k: tuple(Entry(**e) for e in raw.pop(k)) for k in ("mitigations", "supervisors")}
         return Job(
             task=TaskInfo(**raw.pop("task")),
             entry=Entry(**raw.pop("entry")),
             recipe=Recipe(**raw.pop("recipe")),
             supervision=Recipe(**raw.pop("supervision")),
             intermediate={k: Entry(**e) for k, e in raw.pop("intermediate").items()},
+            mitigations=tuple(Entry(**e) for e in raw.pop("mitigations")),
+            supervisors=tuple(Entry(**e) for e in raw.pop("supervisors")),
             plugins=tuple(raw.pop("plugins")),
-            **entries,
             **raw,
         )
 

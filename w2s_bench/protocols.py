@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -236,5 +236,5 @@ def build(cls: type, options: dict[str, Any]) -> Any:
     declared = options_of(cls)
     if declared is None:
         return cls()
-    names = declared.__dataclass_fields__
+    names = {f.name for f in fields(declared)}
     return cls(declared(**{k: v for k, v in options.items() if k in names}))

@@ -56,13 +56,12 @@ def pretrain(
 
 
 def _shape(size: str | None, width: int | None, layers: int | None, heads: int | None) -> tuple[int, int, int]:
-    own = (width, layers, heads)
-    if size and own == (None, None, None):
+    if size and (width, layers, heads) == (None, None, None):
         named = rungs.SIZES[size]
         return named.width, named.layers, named.heads
-    if size or None in own:
+    if size or width is None or layers is None or heads is None:
         raise UsageError(f"give either --size ({', '.join(rungs.SIZES)}) or all of --width, --layers and --heads")
-    return own
+    return width, layers, heads
 
 
 def _progress(steps: int):
@@ -83,7 +82,11 @@ def _progress(steps: int):
 
     @contextmanager
     def lines():
-        yield lambda step, loss: step % 500 == 0 and click.echo(f"step {step} of {steps}, loss {loss:.3f}", err=True)
+        def report(step: int, loss: float) -> None:
+            if step % 500 == 0:
+                click.echo(f"step {step} of {steps}, loss {loss:.3f}", err=True)
+
+        yield report
 
     @contextmanager
     def bar():

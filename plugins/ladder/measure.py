@@ -13,6 +13,7 @@ import logging
 import warnings
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from w2s_bench.plugins.ladder import rungs
 from w2s_bench.plugins.tasks.sandbox import Facts, Reviews, Sums
 from w2s_bench.protocols import Lesson, Recipe, Sizes, Split, TaskInfo
 
-TASKS = {"facts": Facts, "sums": Sums, "reviews": Reviews}
+TASKS: dict[str, Any] = {"facts": Facts, "sums": Sums, "reviews": Reviews}
 SIZES = Sizes(n_supervision=4000, n_transfer=0, n_validation=0, n_test=3000)
 RECIPE = Recipe(epochs=2)
 
@@ -70,7 +71,7 @@ def mean_error(values: list[float]) -> str:
 
 def ladder_table(rows: list[dict]) -> str:
     """Returns Markdown: a line for each rung, with its accuracy and standard error over finetuning seeds."""
-    by_rung = defaultdict(lambda: defaultdict(list))
+    by_rung: dict = defaultdict(lambda: defaultdict(list))
     for row in rows:
         by_rung[row["rung"]][row["task"]].append(row["accuracy"])
     order = sorted(by_rung, key=lambda rung: (list(rungs.SIZES).index(rung.split("-")[0]), rung))
@@ -87,7 +88,7 @@ def size_table(rows: list[dict]) -> str:
     means = defaultdict(list)
     for row in rows:
         means[row["rung"], row["task"]].append(row["accuracy"])
-    by_size = defaultdict(lambda: defaultdict(list))
+    by_size: dict = defaultdict(lambda: defaultdict(list))
     for (rung, task), values in means.items():
         size, _, saliency = rung.split("-")
         if saliency == "sal0.3":
@@ -101,7 +102,7 @@ def size_table(rows: list[dict]) -> str:
 
 def strata_table(rows: list[dict], task: str) -> str:
     """Returns Markdown: accuracy by size and difficulty, pretraining seeds and finetuning seeds averaged."""
-    by_size = defaultdict(lambda: defaultdict(list))
+    by_size: dict = defaultdict(lambda: defaultdict(list))
     for row in rows:
         size, _, saliency = row["rung"].split("-")
         if row["task"] == task and saliency == "sal0.3":

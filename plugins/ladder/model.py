@@ -121,7 +121,7 @@ class Ladder(nn.Module):
         for weight, scale in self._scales():
             weight.data.copy_(torch.randn(weight.shape, generator=generator) * scale)
 
-    def _scales(self) -> Iterator[tuple[nn.Parameter, float]]:
+    def _scales(self) -> Iterator[tuple[torch.Tensor, float]]:
         yield self.wte.weight, 0.02
         yield self.wpe.weight, 0.02
         for module in self.modules():

@@ -134,7 +134,8 @@ def pretrain(
 
 def make_optimizer(model: Ladder) -> torch.optim.AdamW:
     """Returns AdamW that decays matrices, not biases, norms and positions."""
-    decayed, free = [], []
+    decayed: list[torch.Tensor] = []
+    free: list[torch.Tensor] = []
     for name, weight in model.named_parameters():
         (decayed if weight.dim() == 2 and name != "wpe.weight" else free).append(weight)
     groups = [{"params": decayed, "weight_decay": 0.01}, {"params": free, "weight_decay": 0.0}]

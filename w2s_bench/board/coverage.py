@@ -227,16 +227,17 @@ def coverage_tables(boards: int, rng: np.random.Generator, say: Callable[[str], 
     error = 100 * np.sqrt(0.95 * 0.05 / boards)
     say(f"{len(pooled)} settings of {boards} boards each; Monte-Carlo error of one setting {error:.1f}.\n")
     say(table(["seeds, test set", "accuracy", "difference", "PGR", "PGR shown"], rows) + "\n")
-    rows = []
+    compared: list[list[str]] = []
     for seeds in (3, 5, 10):
         for same in (False, True):
             world = World(seeds=seeds, n=500, same_test=same)
             hits = cover(world, 0.1, boards, rng, others=True)
-            rates = [f"{100 * hits.rate(n):.1f}" for n in ("difference", *OTHERS[:3], "PGR", *OTHERS[3:])]
-            rows.append([f"{seeds}, {'one for all' if same else 'per seed'}", *rates])
+            shares = [f"{100 * hits.rate(n):.1f}" for n in ("difference", *OTHERS[:3], "PGR", *OTHERS[3:])]
+            compared.append([f"{seeds}, {'one for all' if same else 'per seed'}", *shares])
     say("True gap .1, 500 test examples, the same boards for all columns.\n")
     say(
-        table(["seeds, test set", "difference: chosen", *OTHERS[:3], "PGR: Fieller (chosen)", *OTHERS[3:]], rows) + "\n"
+        table(["seeds, test set", "difference: chosen", *OTHERS[:3], "PGR: Fieller (chosen)", *OTHERS[3:]], compared)
+        + "\n"
     )
 
 

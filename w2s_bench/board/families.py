@@ -67,7 +67,8 @@ def compare_cells(design: Design, entries: list[Entry]) -> None:
     if compared:
         stacked = [np.array(x) for x in zip(*(_first(m) for _, m in compared), strict=True)]
         for (entry, moments), p in zip(compared, p_values(*stacked), strict=True):
-            entry.over = _difference(*intervals(moments)[0], float(p), "accuracy")
+            mean, low, high = intervals(moments)[0]
+            entry.over = _difference(mean, low, high, float(p), "accuracy")
     _judge([e.over for e, _ in compared if e.whole and e.over])
     for group, own in groups.items():
         ranked = [e for e in own if not e.control]
@@ -159,8 +160,8 @@ def _over_groups(
         parts = {name: p.pick(k, 0) for name, p in over_parts.items()}
         shrunk = {name: moderate({name: p}, noise) for name, p in parts.items()}
         ratio = ratio_of(list(shrunk.values()))
-        ends = (ratio.low, ratio.high) if ratio.bounded else (None, None)
-        out[stack]["over_naive"] = _difference(ratio.value, *ends, p_of(add(list(shrunk.values()))), "pgr")
+        low, high = (ratio.low, ratio.high) if ratio.bounded else (None, None)
+        out[stack]["over_naive"] = _difference(ratio.value, low, high, p_of(add(list(shrunk.values()))), "pgr")
     return out
 
 

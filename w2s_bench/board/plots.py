@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F")
 MARKERS = "osD^vPX"
 FILES = ("svg", "png", "pdf")
-SETTINGS: Any = {"svg.fonttype": "none", "svg.hashsalt": "w2s", "font.size": 9, "text.parse_math": False, "pdf.fonttype": 42}
+SETTINGS: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "w2s",
+    "font.size": 9,
+    "text.parse_math": False,
+    "pdf.fonttype": 42,
+}
 LABELS_AT_MOST = 24
 
 
@@ -158,7 +164,9 @@ def _imitation(data: dict[str, Any]) -> Figure | None:
         for row in own:
             told = row["imitation"]
             at = named.index(row["mitigation"]) if row["mitigation"] in named else None
-            style: dict[str, Any] = {"color": "0.75", "s": 12} if at is None else {"color": COLOURS[at], "marker": MARKERS[at], "s": 28}
+            style: dict[str, Any] = (
+                {"color": "0.75", "s": 12} if at is None else {"color": COLOURS[at], "marker": MARKERS[at], "s": 28}
+            )
             label = None if at is None else _short(row["mitigation"])
             axis.scatter(told["keeps"], told["corrects"], label=label, zorder=2 + (at is not None), **style)
         told = own[0]["imitation"]

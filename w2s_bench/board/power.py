@@ -53,8 +53,8 @@ def _margin(df: float, family: int) -> float:
 
 
 def seeds_for(gain: float, plan: Plan, *, cell: bool = False, at_most: int = 1000) -> int | None:
-    """Returns the fewest seeds with which `smallest_gain` is at most this; None where `at_most` do not suffice."""
-    for seeds in range(2, at_most + 1):
+    """Returns the fewest seeds (3 or more) with which `smallest_gain` is at most this; None where `at_most` are too few."""
+    for seeds in range(3, at_most + 1):
         if smallest_gain(Plan(**{**vars(plan), "seeds": seeds}), cell=cell) <= gain:
             return seeds
     return None
