@@ -177,8 +177,9 @@ def _scores_of(record: Record) -> tuple[np.ndarray, bytes] | str:
         ids = hashlib.sha256(b"".join(bytes(b) for b in names.buffers()[1:])).digest()
     except (OSError, KeyError, ValueError, TypeError) as error:
         return f"{name} cannot be used ({type(error).__name__})"
-    counts: Any = np.bincount(right[0] * 4 + right[1] * 2 + right[2], minlength=8) if right.min() >= 0 else []
-    if list(counts) != list(_joint(record)):
+    code = right[0] * 4 + right[1] * 2 + right[2]
+    counts = np.bincount(code, minlength=8).tolist() if right.min() >= 0 else []
+    if counts != list(_joint(record)):
         return f"{name} does not give the record's joint counts"
     return right, ids
 
