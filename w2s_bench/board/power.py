@@ -34,17 +34,18 @@ class Plan:
 def smallest_gain(plan: Plan, *, cell: bool = False) -> float:
     """Returns the smallest true gain that is found with POWER: in overall PGR, or in one cell's accuracy.
 
-    The step that matters is Holm's first: the gain stands against all other comparisons of its family. Degrees of
-    freedom are those of the pooled two-way layout, which moderated variances approach.
+    The step that matters is Holm's first: the gain stands against all other comparisons of its family. Moderated
+    variances are taken to reach the pooled layout's degrees of freedom, less what naive's own noise costs.
     """
-    df = (plan.mitigations - 1) * (plan.seeds - 1.0) if plan.mitigations > 2 else plan.seeds - 1.0
-    if cell:
-        family = plan.mitigations * plan.tasks * plan.pairs
-        error = plan.noise / np.sqrt(plan.seeds)
-        return float(_margin(df, family) * error)
     groups = plan.tasks * plan.pairs
+    base_df = (plan.seeds - 1.0) * (groups if cell else plan.tasks)
+    df = 1 / (1 / max((plan.mitigations - 1) * (plan.seeds - 1.0), 1.0) + 0.25 / base_df)
+    caution = np.sqrt(1 + 0.2 * np.sqrt(2 / base_df))  # naive's noise is never taken for less than the others'
+    if cell:
+        error = plan.noise / np.sqrt(plan.seeds)
+        return float(caution * _margin(df, plan.mitigations * groups) * error)
     variance = plan.noise**2 * (1 + (plan.pairs - 1) * plan.shared) / (plan.seeds * groups)
-    return float(_margin(df * plan.tasks, plan.mitigations) * np.sqrt(variance) / plan.gap)
+    return float(caution * _margin(df * plan.tasks, plan.mitigations) * np.sqrt(variance) / plan.gap)
 
 
 def _margin(df: float, family: int) -> float:
@@ -53,7 +54,7 @@ def _margin(df: float, family: int) -> float:
 
 
 def seeds_for(gain: float, plan: Plan, *, cell: bool = False, at_most: int = 1000) -> int | None:
-    """Returns the fewest seeds (3 or more) with which `smallest_gain` is at most this; None where `at_most` are too few."""
+    """Returns the fewest seeds, 3 or more, that make `smallest_gain` at most this; None where `at_most` do not."""
     for seeds in range(3, at_most + 1):
         if smallest_gain(Plan(**{**vars(plan), "seeds": seeds}), cell=cell) <= gain:
             return seeds
