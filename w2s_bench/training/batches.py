@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import zipfile
 import zlib
@@ -131,9 +132,11 @@ def tokenise(inputs: Inputs, backbone: Backbone, max_length: int, cache: str = "
     limit = min(max_length, backbone.max_length or max_length)
 
     def make() -> dict[str, np.ndarray]:
-        ids = [row[:limit] for row in backbone.encode([*inputs.text, *(inputs.other or ())])]
+        ids = [
+            row if len(row) <= limit else row[:limit] for row in backbone.encode([*inputs.text, *(inputs.other or ())])
+        ]
         sizes = np.array([len(row) for row in ids], dtype=np.int64)
-        flat = np.fromiter((i for row in ids for i in row), dtype=np.int64, count=int(sizes.sum()))
+        flat = np.fromiter(itertools.chain.from_iterable(ids), dtype=np.int64, count=int(sizes.sum()))
         return {"flat": flat, "starts": np.concatenate([[0], np.cumsum(sizes)])}
 
     arrays = cached_array(cache, "tokens-" + content_key(inputs, backbone.identity, limit), make)
