@@ -252,6 +252,12 @@ def test_random_labels_stay_at_chance(tmp_path, chance, sound):
     assert controls["checked"] == 1 and (not controls["misbehaving"]) == sound
 
 
+def test_chance_is_read_from_predictions_and_scores(tmp_path):
+    write_store(tmp_path, {"naive": 0.4}, seeds=3)
+    write_store(tmp_path, {"random_labels": -0.6}, seeds=3, control=True, predictions=True)
+    assert build_board([tmp_path]).data["controls"] == {"checked": 1, "misbehaving": []}
+
+
 def test_commands(store, tmp_path, monkeypatch):
     cli = click.Group()
     add_commands(cli)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from w2s_bench.board.labels import NAIVE, Group
 from w2s_bench.board.records import Record
@@ -41,8 +44,7 @@ def _place(group: Group) -> str:
 
 def _at_chance(key: Key, records: list[Record], family: int) -> str | None:
     """Returns a line where accuracy clearly differs from chance, an empty one where not, None where none can tell."""
-    chance = [(r.test.get("student") or {}).get("chance", r.test.get("chance")) for r in records]
-    known = [(c, r) for c, r in zip(chance, records, strict=True) if isinstance(c, float)]
+    known = [(c, r) for r in records if (c := _chance(r)) is not None]
     if len(known) < 2:
         return None
     off = np.array([r.test["student"]["accuracy"] - c for c, r in known])
@@ -53,6 +55,30 @@ def _at_chance(key: Key, records: list[Record], family: int) -> str | None:
     if abs(off.mean()) <= half:
         return ""
     return f"random_labels is {off.mean():+.3f} from chance on {_place(key[0])} (at most {half:.3f} by chance)"
+
+
+def _chance(record: Record) -> float | None:
+    """Returns the accuracy of answers that know nothing of the truth; None where the record's files do not tell.
+
+    `test.chance` where the record holds it; else from predictions and scores, which give the truth of two classes. More
+    classes are taken for balanced.
+    """
+    told = record.test.get("chance")
+    if isinstance(told, float):
+        return told
+    try:
+        table = pq.read_table(io.BytesIO(record.files.read(record.raw["predictions"]["path"])))
+        table = table.filter(pc.equal(table["split"], "test"))
+        p = np.array(table["p_student"].to_pylist(), dtype=float)
+        if p.shape[1] > 2:
+            return 1 / p.shape[1]
+        scores = pq.read_table(io.BytesIO(record.files.read(record.raw["scores"]["path"])))
+    except (KeyError, TypeError, OSError, ValueError, IndexError):
+        return None
+    right = dict(zip(scores["id"].to_pylist(), scores["student"].to_pylist(), strict=True))
+    chosen = p.argmax(1)
+    ones = np.array([c if right.get(i) else 1 - c for c, i in zip(chosen, table["id"].to_pylist(), strict=True)]).mean()
+    return float(chosen.mean() * ones + (1 - chosen.mean()) * (1 - ones))
 
 
 def _equal(key: Key, records: list[Record], naive: list[Record]) -> list[str]:
