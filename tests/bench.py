@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import sys
+from dataclasses import astuple
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +13,7 @@ import numpy as np
 import torch
 
 from w2s_bench import hookimpl
-from w2s_bench.protocols import Inputs, Lesson, Recipe, Round, Sizes, TaskInfo
+from w2s_bench.protocols import Inputs, Lesson, Recipe, Round, Sizes, Split, TaskInfo
 from w2s_bench.seeds import derive
 from w2s_bench.training.batches import Batch
 from w2s_bench.training.life import Bench, raise_student
@@ -39,9 +41,17 @@ def supervisor(seed: int = 0, **options):
     return made
 
 
+@functools.cache
 def data(seed: int = 0):
-    """Returns the toy splits."""
-    return toy.ToyTask().load(seed, SIZES)[1]
+    """Returns the toy splits with equal classes: three in four toy texts lie below, and chance would not be .5."""
+    drawn = toy.ToyTask().load(seed, Sizes(*(3 * n for n in astuple(SIZES))))[1]
+    splits = {}
+    for name, size in zip(("supervision", "transfer", "validation", "test"), astuple(SIZES), strict=True):
+        split = drawn[name]
+        kept = np.sort(np.concatenate([np.flatnonzero(split.truth == c)[: size // 2] for c in (0, 1)]))
+        splits[name] = Split(split.inputs.take(kept), split.truth[kept])
+    assert [len(s.truth) for s in splits.values()] == list(astuple(SIZES))
+    return splits
 
 
 def student_of(members, supervisors, seed=0, recipe=RECIPE, width=128, meter=None, votes=None):

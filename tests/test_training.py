@@ -1,0 +1,393 @@
+"""The training room: batches, schedules, one step, a fit, and a worker's job from folder to folder."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from bag import PAIRS, Words, batch_of, fit, inputs_of, texts, words_backbone, words_student
+from bench import RECIPE, TASK, accuracy, data, student_of, supervisor
+
+from w2s_bench import hookimpl
+from w2s_bench.errors import W2SError
+from w2s_bench.protocols import Inputs
+from w2s_bench.training.finetune import finetune, restore
+from w2s_bench.training.life import Bench, raise_student
+from w2s_bench.training.meter import Meter
+from w2s_bench.training.pool import Pool
+from w2s_bench.training.stack import Stack
+from w2s_bench.training.student import weighted_mean
+
+TEST = data()["test"].inputs
+
+
+# --- one fit
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others():
+    weak = supervisor(words=40)
+    first, second, other = (student_of([], [weak], seed).predict(TEST) for seed in (0, 0, 1))
+    assert torch.equal(first, second) and not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+@pytest.mark.parametrize("parts", [2, 4, 5])
+def test_micro_batches_give_the_gradient_of_the_whole_batch(parts, pairs):
+    student = words_student(task=PAIRS if pairs else TASK)
+    inputs = inputs_of(13, pairs=pairs)
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.rand(13, 2, generator=generator).softmax(-1)
+    weights = torch.rand(13, generator=generator) * 3
+    batch = batch_of(student, inputs, labels, weights)
+    weighted_mean(student.losses(batch, 0.5), weights).backward()
+    whole = [p.grad.clone() for p in student.parameters()]
+    student.zero_grad()
+    for part in batch.split(parts):
+        ((student.losses(part, 0.5) * part.weights).sum() / weights.sum()).backward()
+    for p, grad in zip(student.parameters(), whole, strict=True):
+        torch.testing.assert_close(p.grad, grad, rtol=1e-4, atol=1e-6)
+
+
+class Weights:
+    """Weighs examples unevenly, so that a mean of means would not be the weighted mean."""
+
+    @hookimpl
+    def weigh_examples(self, labels):
+        return torch.linspace(0.0, 3.0, len(labels)) ** 3
+
+
+@pytest.mark.parametrize("accumulate", [2, 4, 5])
+def test_accumulation_changes_memory_alone(accumulate):
+    weak, meters = supervisor(words=40), [Meter(), Meter()]
+    whole = student_of([("w", Weights)], [weak], meter=meters[0])
+    parts = student_of([("w", Weights)], [weak], recipe=replace(RECIPE, accumulate=accumulate), meter=meters[1])
+    torch.testing.assert_close(parts.predict(TEST), whole.predict(TEST), rtol=0, atol=5e-3)
+    assert meters[0].steps == meters[1].steps == 30
+    assert meters[0].examples == meters[1].examples
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(1, 15), (2.5, 37), (0.01, 1)])
+def test_epochs_fix_the_steps(epochs, steps):
+    meter = Meter()
+    student = student_of([], [supervisor()], recipe=replace(RECIPE, epochs=epochs), meter=meter)
+    assert student.taken == meter.steps == steps
+
+
+def test_steps_count_examples_and_not_whole_passes():
+    meter = Meter()
+    student_of([], [supervisor()], recipe=replace(RECIPE, epochs=3, batch_size=100), meter=meter)
+    assert meter.steps == 14  # 3 x 480 // 100, where three passes of four whole batches would be 12
+
+
+def test_dropout_is_on_while_training_and_off_while_reading():
+    student = words_student(dropout=0.5)
+    student.eval()  # as `from_pretrained` hands a body over
+    student.begin(10, 1.0)
+    inputs = inputs_of(32)
+    batch = batch_of(student, inputs, torch.full((32, 2), 0.5), torch.ones(32))
+    assert not torch.equal(student.losses(batch, 0.0), student.losses(batch, 0.0))
+    assert torch.equal(student.predict(inputs), student.predict(inputs))
+    assert student.classifier.training
+
+
+def test_dropout_is_on_in_a_fit_of_a_body_that_comes_in_eval_mode():
+    modes = set()
+
+    class Spy(Words):
+        def forward(self, *inputs):
+            modes.add((self.dropout.training, torch.is_grad_enabled()))
+            return super().forward(*inputs)
+
+    def load(seed):
+        return replace(words_backbone(seed), module=Spy(dropout=0.5).eval())
+
+    student = fit(load, RECIPE, inputs_of(64))
+    student.predict(inputs_of(8))
+    assert modes == {(True, True), (False, False)}
+
+
+def test_a_continued_round_goes_on_from_the_last():
+    from w2s_bench.protocols import Round
+
+    weights = {}
+
+    class TwoRounds:
+        def __init__(self, fresh):
+            self.fresh = fresh
+
+        @hookimpl
+        def plan_rounds(self):
+            return [Round(), Round(fresh=self.fresh, lr_scale=0.0)]
+
+        @hookimpl
+        def revise_labels(self, round_plan):
+            if round_plan.previous is not None:
+                weights["before"] = {k: v.clone() for k, v in round_plan.previous.trainable().items()}
+
+    weak = supervisor()
+    continued = student_of([("two", lambda: TwoRounds(False))], [weak])
+    for name, weight in continued.trainable().items():  # at learning rate 0 it stays where the first round left it
+        assert torch.equal(weight, weights["before"][name])
+    once = student_of([], [weak])
+    assert torch.equal(continued.predict(TEST), once.predict(TEST))
+    afresh = student_of([("two", lambda: TwoRounds(True))], [weak])
+    assert not torch.equal(afresh.predict(TEST), once.predict(TEST))
+
+
+@pytest.mark.parametrize("loop", ["lightning", "own"])
+def test_diverging_training_is_said(loop):
+    class Own:
+        @hookimpl
+        def fit_student(self, problem):
+            student = problem.new_student()
+            for batch, progress in problem.batches():
+                student.step(student.losses(batch, progress), batch)
+            return student
+
+    stack = [("own", Own)] if loop == "own" else []
+    with pytest.raises(W2SError, match=r"training diverged: .*lower the learning rate"):
+        student_of(stack, [supervisor()], recipe=replace(RECIPE, body_lr=1e30, head_lr=1e30))
+
+
+def test_divergence_after_the_last_check_shows_in_the_predictions():
+    student = words_student()
+    with torch.no_grad():
+        student.classifier.head.weight.fill_(float("nan"))
+    with pytest.raises(W2SError, match="training diverged"):
+        student.predict(inputs_of(8))
+
+
+def test_divergence_is_not_blamed_on_a_mitigation():
+    class Aux:
+        @hookimpl(wrapper=True)
+        def training_targets(self, logits):
+            yield
+            return logits.detach().softmax(-1)
+
+    with pytest.raises(W2SError, match=r"^training diverged"):
+        student_of([("aux", Aux)], [supervisor()], recipe=replace(RECIPE, body_lr=1e30, head_lr=1e30))
+
+
+def test_bf16_mixed_learns_and_repeats():
+    recipe = replace(RECIPE, precision="bf16-mixed", epochs=4)
+    first, second = (student_of([], [supervisor()], recipe=recipe) for _ in range(2))
+    assert accuracy(first) > 0.8 and first.classifier.head.weight.dtype == torch.float32
+    assert torch.equal(first.predict(TEST), second.predict(TEST))
+    assert not torch.equal(first.predict(TEST), student_of([], [supervisor()]).predict(TEST))
+
+
+def test_clipping_bounds_the_step_in_both_loops():
+    class Own:
+        @hookimpl
+        def fit_student(self, problem):
+            student = problem.new_student()
+            for batch, progress in problem.batches():
+                student.step(student.losses(batch, progress), batch)
+            return student
+
+    recipe = replace(RECIPE, clip_norm=0.01)
+    theirs, ours = (student_of(s, [supervisor()], recipe=recipe).predict(TEST) for s in ([], [("own", Own)]))
+    torch.testing.assert_close(theirs, ours)  # the norm is summed in another order
+    unclipped = student_of([], [supervisor()]).predict(TEST)
+    assert float((theirs - unclipped).abs().max()) > 0.01
+
+
+# --- tuning
+
+
+def test_a_probe_trains_the_head_alone_on_frozen_features(tmp_path):
+    from sklearn.linear_model import LogisticRegression
+
+    inputs = inputs_of(200)
+    labels = torch.eye(2)[(words_student().features(inputs).sum(-1) > 0).long()]
+    recipe = replace(RECIPE, tune="probe", epochs=50, head_lr=0.2)
+    student = fit(words_backbone, recipe, inputs, labels=labels, cache=str(tmp_path))
+    # the bench draws the body from a seed of its own: compare with a body drawn alike
+    from w2s_bench.seeds import derive
+
+    fresh = words_backbone(derive(0, "weights", "strong", 0)).module
+    for a, b in zip(student.classifier.body.parameters(), fresh.parameters(), strict=True):
+        assert torch.equal(a, b) and not a.requires_grad
+    assert set(student.trainable()) == {"head.weight", "head.bias"}
+
+    features = student.features(inputs).numpy()
+    own = student.predict(inputs).argmax(-1).numpy()
+    regression = LogisticRegression(C=1e4, max_iter=5000).fit(features, labels.argmax(-1).numpy())
+    assert (own == regression.predict(features)).mean() > 0.97
+
+
+def test_a_probe_of_tokens_and_of_features_is_the_same_network():
+    inputs = inputs_of(30)
+    for task, pairs in ((TASK, False), (PAIRS, True)):
+        read = inputs_of(30, pairs=pairs)
+        full, probe = (words_student(replace(RECIPE, tune=tune), task) for tune in ("full", "probe"))
+        torch.testing.assert_close(probe.predict(read), full.predict(read))
+        assert probe.features(read).shape == ((2, 30, 8) if pairs else (30, 8))
+        batch = probe.batch_inputs(read, np.arange(4))
+        assert batch["features"].shape == ((2, 4, 8) if pairs else (4, 8))
+    assert "input_ids" in words_student().batch_inputs(inputs, np.arange(4))
+
+
+def test_frozen_features_are_kept_and_belong_to_their_weights(tmp_path):
+    recipe, inputs = replace(RECIPE, tune="probe"), inputs_of(20)
+
+    def features(seed):
+        student = words_student(recipe, cache=str(tmp_path), seed=seed)
+        calls = []
+        student.classifier.body.register_forward_hook(lambda *_: calls.append(1))
+        return student.features(inputs), len(calls)
+
+    first, computed = features(0)
+    again, cached = features(0)
+    assert torch.equal(first, again) and (computed, cached) == (1, 0)
+    other, computed = features(1)  # the same name, other random weights
+    assert computed == 1 and not torch.equal(first, other)
+    for file in tmp_path.glob("features-*.npz"):
+        file.write_bytes(file.read_bytes()[:100])
+    again, computed = features(0)
+    assert torch.equal(first, again) and computed == 1
+
+
+def test_lora_without_peft_says_what_to_install():
+    recipe = replace(RECIPE, tune="lora")
+    if importlib.util.find_spec("peft") is None:
+        with pytest.raises(W2SError, match=r"tune=lora needs the package peft: pip install 'w2s_bench\[lora\]'"):
+            words_student(recipe)
+        return
+    student = fit(words_backbone, recipe, inputs_of(64))
+    assert all("lora" in n or n.startswith("head.") for n in student.trainable())
+    assert any("lora" in n for n in student.trainable())
+
+
+# --- preferences
+
+
+def test_preferences_are_symmetric_in_the_candidates():
+    student = words_student(task=PAIRS)
+    inputs = inputs_of(25, pairs=True)
+    p = student.predict(inputs)
+    swapped = student.predict(Inputs(inputs.ids, inputs.other, inputs.text))
+    assert p.shape == (25, 2) and student.classifier.head.out_features == 1
+    torch.testing.assert_close(swapped, p.flip(-1))
+    same = student.predict(Inputs(inputs.ids, inputs.text, inputs.text))
+    torch.testing.assert_close(same, torch.full((25, 2), 0.5))
+
+
+@pytest.mark.parametrize("tune", ["full", "probe"])
+def test_preferences_are_learnt(tune):
+    first, second = texts(400, 0, 4), texts(400, 1, 4)
+    inputs = Inputs([str(i) for i in range(400)], first, second)
+    truth = torch.tensor([int(int(b.split()[0]) > int(a.split()[0])) for a, b in zip(first, second, strict=True)])
+    recipe = replace(RECIPE, epochs=10, tune=tune, accumulate=2)
+    student = fit(words_backbone, recipe, inputs, PAIRS, torch.eye(2)[truth])
+    right = float((student.predict(inputs).argmax(-1) == truth).float().mean())
+    assert right > (0.7 if tune == "full" else 0.54)
+
+
+# --- steps that are differentiated through
+
+
+def test_losses_under_given_weights_equal_the_ordinary_ones():
+    student = words_student()
+    batch = batch_of(student, inputs_of(16), torch.full((16, 2), 0.5), torch.ones(16))
+    plain = student.losses(batch, 0.5)
+    under = student.losses(batch, 0.5, params=student.trainable())
+    torch.testing.assert_close(under, plain)
+    own = torch.autograd.grad(plain.sum(), list(student.trainable().values()))
+    given = torch.autograd.grad(under.sum(), list(student.trainable().values()))
+    for a, b in zip(own, given, strict=True):
+        torch.testing.assert_close(a, b)
+    logits = student.logits(inputs_of(16), torch.arange(16), student.trainable())
+    torch.testing.assert_close(logits.softmax(-1), student.predict(inputs_of(16)))
+
+
+def test_second_order_gradients_flow_through_a_step():
+    student = words_student()
+    student.begin(10, 1.0)
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.rand(16, 2, generator=generator).softmax(-1)
+    batch = batch_of(student, inputs_of(16), labels, torch.ones(16))
+    names, rates = list(student.trainable()), student.rates()
+    answers = torch.arange(16) % 2
+
+    def meta_loss(weights):
+        params = student.trainable()
+        losses = student.losses(batch, 0.0, params=params)
+        slopes = torch.autograd.grad((weights * losses).mean(), list(params.values()), create_graph=True)
+        stepped = {n: params[n] - 100 * rates[n] * s for n, s in zip(names, slopes, strict=True)}
+        return torch.nn.functional.cross_entropy(student.logits(inputs_of(16, 5), torch.arange(16), stepped), answers)
+
+    weights = torch.ones(16, requires_grad=True)
+    slope = torch.autograd.grad(meta_loss(weights), weights)[0]
+    assert bool((slope != 0).any())
+    h = 0.05
+    for i in (0, 7):
+        nudge = torch.zeros(16)
+        nudge[i] = h
+        rise = (meta_loss(weights.detach() + nudge) - meta_loss(weights.detach() - nudge)).detach() / (2 * h)
+        torch.testing.assert_close(slope[i], rise, rtol=0.05, atol=2e-5)
+
+
+# --- what supervisors use
+
+
+def test_a_finetuned_model_is_saved_and_restored(tmp_path):
+    labels = torch.eye(2)[torch.arange(64) % 2]
+    inputs = inputs_of(64)
+    fitted = finetune(words_backbone(), TASK, inputs, labels, RECIPE, seed=0)
+    fitted.save(tmp_path)
+    assert [f.suffix for f in tmp_path.iterdir()] == [".safetensors"]
+    other = restore(words_backbone(3), TASK, tmp_path, RECIPE)
+    assert torch.equal(other.predict(inputs), fitted.predict(inputs))
+
+
+def test_asking_a_supervisor_leaves_the_random_streams_alone():
+    class Draws:
+        def label(self, inputs):
+            torch.rand(3)
+            return supervisor().label(inputs)
+
+    drawn = {}
+
+    class Asks:
+        @hookimpl
+        def revise_labels(self, pool):
+            before = torch.random.get_rng_state()
+            pool.supervisors[0].label(pool.inputs)
+            drawn["same"] = torch.equal(before, torch.random.get_rng_state())
+
+    student_of([("asks", Asks)], [Draws()], recipe=replace(RECIPE, epochs=0.1))
+    assert drawn["same"]
+
+
+def test_the_terminal_stays_clean(capfd, caplog):
+    levels = {n: logging.getLogger(n).level for n in ("lightning.pytorch", "lightning.fabric")}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        student_of([], [supervisor()])
+        bench_trainer_student()
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", "") and not [w for w in caught if "lightning" in str(w.filename)]
+    assert not caplog.records
+    assert levels == {n: logging.getLogger(n).level for n in levels}
+
+
+def bench_trainer_student():
+    """Returns a student under a Trainer that was told something, which is no longer a bare one."""
+    labels = torch.eye(2)[torch.arange(64) % 2]
+    bench = Bench(TASK, 0, Meter(), {"strong": (words_backbone, RECIPE)}, trainer={"log_every_n_steps": 1})
+    inputs = inputs_of(64)
+    pool = Pool(TASK, inputs, labels[None], inputs, labels[None], [], {}, lambda: labels)
+    return raise_student(bench, Stack([], {}), pool)
+
+
+def test_trainer_options_may_set_what_the_harness_leaves_off():
+    labels = torch.eye(2)[torch.arange(64) % 2]
+    bench = Bench(TASK, 0, Meter(), {"strong": (words_backbone, RECIPE)}, trainer={"enable_model_summary": False})
+    pool = Pool(TASK, inputs_of(64), labels[None], inputs_of(64), labels[None], [], {}, lambda: labels)
+    assert raise_student(bench, Stack([], {}), pool).taken == 4
