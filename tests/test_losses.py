@@ -189,7 +189,7 @@ def test_aux_confidence_bends_the_targets_as_in_the_paper(case, seed, alpha_max,
     logits, labels = case
     margin = np.random.default_rng(seed).permutation(len(logits)) - len(logits) / 3  # no two alike: one threshold
     logits = np.stack([np.zeros(len(margin)), margin], 1).astype(np.float32)
-    positives = int(np.rint(labels[:, 1].mean(dtype=np.float32) * np.float32(len(labels))))
+    positives = int(torch.round(torch.from_numpy(labels).mean(0)[1] * len(labels)))
     threshold = np.sort(margin)[::-1][positives - 1] if positives else np.inf
     own = (margin >= threshold).astype(np.float64)
     alpha = alpha_max * min(1.0, progress / 0.2)
