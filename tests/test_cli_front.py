@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from w2s_bench import cli as front
 from w2s_bench.cli import VERBS, cli, hoist
+from w2s_bench.cli_show import describe, text_of
 from w2s_bench.errors import W2SError
 from w2s_bench.referee import sweep
 from w2s_bench.registry import KINDS, load
@@ -207,10 +208,18 @@ def test_show_says_everything_about_a_plugin(w2s):
     assert "Needs: several_supervisors" in w2s("show", "mean_ensemble").stdout
 
 
-@pytest.mark.parametrize("name", [*(n for k in KINDS for n in load().names(k)), "accuracy", "quick", "local"])
-def test_show_works_for_every_name(w2s, name):
+@pytest.mark.parametrize("name", [*(load().names(k)[0] for k in KINDS), "accuracy", "quick", "local"])
+def test_show_works_for_every_kind(w2s, name):
     assert w2s("show", name).stdout.startswith(f"{name}  (")
     assert json.loads(w2s("show", name, "--json").stdout)[0]["name"] == name
+
+
+def test_show_works_for_every_entry():
+    registry = load()
+    for entry in (e for k in KINDS for e in registry.entries(k)):
+        described = describe(entry)
+        assert json.loads(json.dumps(described)) == described
+        assert all(o["help"] and f"  {o['name']}: {o['type']} = " in text_of(described) for o in described["options"])
 
 
 def test_verbs_of_plugins(w2s, tmp_path):

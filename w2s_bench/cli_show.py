@@ -41,7 +41,7 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
     if not found:
         sentence = registry.missing("name", name, everything)
         raise UsageError(sentence.replace("`w2s list names`", "`w2s list`"))
-    click.echo(json.dumps(found, indent=1) if as_json else "\n\n".join(_text(f) for f in found))
+    click.echo(json.dumps(found, indent=1) if as_json else "\n\n".join(text_of(f) for f in found))
 
 
 def describe(entry: Registration) -> dict[str, Any]:
@@ -89,7 +89,8 @@ def _more(kind: str, name: str, registry: Registry) -> dict[str, Any]:
     return {}
 
 
-def _text(found: dict[str, Any]) -> str:
+def text_of(found: dict[str, Any]) -> str:
+    """Returns what `describe` found, for people."""
     origin = f"{found['distribution']} {found['version']}".strip()
     lines = [f"{found['name']}  ({found['kind']}, {origin})", found.get("description") or found["summary"]]
     if found.get("source") and found["source"] not in lines[1]:
