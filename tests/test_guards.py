@@ -6,8 +6,9 @@ import re
 
 import pytest
 import torch
-from bench import GOOD, LABELS, ask, constant, mitigation, stack_of, student_of, supervisor
+from bench import BATCH, GOOD, LABELS, LOGITS, ask, constant, mitigation, stack_of, student_of, supervisor
 
+from w2s_bench.protocols import Round
 from w2s_bench.stacking import COMBINES
 from w2s_bench.training.guards import MitigationFailed
 
@@ -148,3 +149,16 @@ def test_error_messages_are_one_line():
     with pytest.raises(MitigationFailed) as caught:
         ask(stack_of(mitigation("training_loss", broken)), "training_loss")
     assert re.fullmatch(r"[^\n]+", str(caught.value))
+
+
+def test_a_fault_of_the_harness_is_not_blamed_on_the_wrapper_around_it():
+    stack = stack_of(outer("training_loss"))
+    with pytest.raises(RuntimeError, match="must match"):
+        stack.training_loss(BATCH, LOGITS, torch.ones(3, 5), 0.5)
+
+
+def test_the_owner_of_a_hook_has_the_last_word_on_it():
+    claim = mitigation("plan_rounds", constant([Round()]))
+    assert stack_of(outer("plan_rounds"), claim).owner("plan_rounds") == "a"
+    assert stack_of(outer("training_loss"), claim).owner("plan_rounds") == "b"
+    assert stack_of().owner("plan_rounds") is None
