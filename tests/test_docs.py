@@ -142,7 +142,7 @@ def test_mitigation_examples_train_a_student(name, load):
     for hook in asked:
         setattr(entry.cls, hook, _counting(getattr(entry.cls, hook), hook, asked))
     supervisors = [bench.supervisor(words=40), bench.supervisor(words=48)]
-    recipe = Recipe(body_lr=1e-2, head_lr=1e-2, epochs=1)
+    recipe = Recipe(body_lr=1e-2, head_lr=1e-2, epochs=4)
     student = bench.student_of([(name, entry.build)], supervisors, recipe=recipe)
     assert all(asked.values()), f"never asked: {asked}"
     assert bench.accuracy(student) > 0.6
