@@ -97,6 +97,7 @@ def test_interrupted_says_what_is_saved(tmp_path, how):
 def start_nap(folder: Path) -> subprocess.Popen:
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import referee_bench as r; from pathlib import Path\n"
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background shell ignores it
         "from w2s_bench.referee.sweep import run_cells\n"
         "b = r.Bench(Path(sys.argv[2])); run = b.run_of(r.cell('trick'), r.cell(('trick_b', {'fault': 'nap 1000'})))\n"
         "o = run_cells(run, r.registry(), worker=r.WORKER); sys.exit(130 if o.interrupted else 0)"

@@ -35,7 +35,8 @@ def test_plain_lines_elsewhere(tmp_path):
     assert path.read_text().startswith("digits  guess > pupil  trick_b  seed 0\nfailed: ended with exit status 3")
 
 
-def test_live_table_on_a_terminal(tmp_path):
+def test_live_table_on_a_terminal(tmp_path, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")  # rich draws nothing live on a dumb terminal
     console = Console(file=io.StringIO(), force_terminal=True, width=100)
     shared = engine()
     shared.timeout_s = 60.0
