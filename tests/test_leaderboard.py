@@ -1,6 +1,7 @@
 """The published pages are what their records give, byte for byte."""
 
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -35,5 +36,5 @@ def test_records_name_no_place(store):
     with zipfile.ZipFile(store / "records.zip") as archive:
         for name in archive.namelist():
             text = archive.read(name).decode()
-            assert not any(mark in text for mark in ("/home/", "/root/", "/tmp/", "/Users/")), name
+            assert not re.search(r"/(home|root|tmp|Users)/", text), name
             assert json.loads(text)["schema"] == 1
