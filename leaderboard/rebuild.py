@@ -28,7 +28,7 @@ BLOCK = re.compile(rf"(<!-- board:{FRONT} -->\n).*?(<!-- /board -->)", re.DOTALL
 
 def stores() -> list[Path]:
     """Returns the published stores, by name."""
-    return sorted(p.parent for p in HERE.glob("*/records.zip"))
+    return sorted({p.parent for p in HERE.glob("*/records.*")})
 
 
 def rendered() -> dict[Path, str]:

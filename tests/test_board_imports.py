@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 from w2s_bench.board import build_board, render
 from w2s_bench.board.commands import add_commands
-from w2s_bench.board.files import pack
 from w2s_bench.board.importers import import_results, write_records
+from w2s_bench.board.packing import pack
 from w2s_bench.board.verify import verify_store
 from w2s_bench.errors import UsageError
 

@@ -12,7 +12,7 @@ import pytest
 from board_records import SETTINGS, write_record, write_store
 
 from w2s_bench.board import build_board, render
-from w2s_bench.board.files import pack
+from w2s_bench.board.packing import pack
 from w2s_bench.errors import UsageError
 
 TRUTHS = {"naive": 0.4, "aux_confidence": 0.8, "gce": 0.4}

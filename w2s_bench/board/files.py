@@ -2,45 +2,61 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
+import lzma
+import tarfile
+import threading
 import zipfile
+import zlib
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
-from w2s_bench.errors import UsageError
+from w2s_bench.errors import UsageError, W2SError
 
 PARTS = ("records", "predictions", "scores", "suites")
+BROKEN = (zipfile.BadZipFile, zlib.error, tarfile.TarError, lzma.LZMAError, EOFError, OSError)
 
 
 class StoreFiles:
-    """Reads a store folder in which each part (`records`, `scores` ...) is a folder, a `<part>.zip`, or both."""
+    """Reads a store folder in which each part (`records`, `scores` ...) is a folder, an archive, or both.
+
+    An archive is `<part>.tar.xz` as `pack` writes it, or a `<part>.zip`.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
+        self._read: dict[str, Mapping[str, bytes] | zipfile.ZipFile] = {}
+        self._lock = threading.Lock()
         if not self.path.is_dir():
             raise UsageError(f"store {self.path} is not a folder; give the --store of a run, or leaderboard/<suite>")
 
     @cached_property
-    def _archives(self) -> dict[str, zipfile.ZipFile]:
-        found = {part: self.path / f"{part}.zip" for part in PARTS}
-        archives = {}
-        for part, path in found.items():
-            if path.is_file():
-                try:
-                    archives[part] = zipfile.ZipFile(path)
-                except (zipfile.BadZipFile, OSError) as error:
-                    raise UsageError(f"{path} is not a readable archive ({error}); fetch or pack it again") from None
-        return archives
+    def _archives(self) -> dict[str, Path]:
+        found = [self.path / f"{part}{kind}" for part in PARTS for kind in (".zip", ".tar.xz")]
+        return {p.name.partition(".")[0]: p for p in found if p.is_file()}
 
-    @cached_property
-    def _packed(self) -> dict[str, frozenset[str]]:
-        return {part: frozenset(archive.namelist()) for part, archive in self._archives.items()}
+    def _archive(self, part: str) -> Mapping[str, bytes] | zipfile.ZipFile:
+        """Returns a part's packed files, read when first asked for; W2SError where the archive is damaged."""
+        with self._lock:
+            if part not in self._read:
+                path = self._archives.get(part)
+                try:
+                    self._read[part] = (
+                        {} if path is None else zipfile.ZipFile(path) if path.suffix == ".zip" else _tar(path)
+                    )
+                except BROKEN as error:
+                    raise W2SError(f"{path} is damaged ({error}); fetch it or pack the store again") from None
+            return self._read[part]
+
+    def _packed(self, part: str) -> list[str]:
+        archive = self._archive(part)
+        return archive.namelist() if isinstance(archive, zipfile.ZipFile) else list(archive)
 
     def names(self, part: str, suffix: str) -> list[str]:
         """Returns the sorted names of one part, such as `records/3f..c1.json`, without hidden and temporary files."""
         loose = {f"{part}/{p.name}" for p in (self.path / part).glob(f"*{suffix}") if p.is_file()}
-        packed = {f"{part}/{n}" for n in self._packed.get(part, ()) if n.endswith(suffix) and "/" not in n}
+        packed = {f"{part}/{n}" for n in self._packed(part) if n.endswith(suffix) and "/" not in n}
         return sorted(n for n in loose | packed if not n.split("/")[1].startswith("."))
 
     def read(self, name: str) -> bytes:
@@ -48,28 +64,29 @@ class StoreFiles:
         part, _, file = name.partition("/")
         if part not in PARTS or not file or "/" in file or "\\" in file or file.startswith("."):
             raise FileNotFoundError(name)
-        if file in self._packed.get(part, ()):
-            return self._archives[part].read(file)
-        return (self.path / part / file).read_bytes()
+        archive = self._archive(part)
+        try:
+            return archive.read(file) if isinstance(archive, zipfile.ZipFile) else archive[file]
+        except KeyError:
+            return (self.path / part / file).read_bytes()
+        except BROKEN as error:
+            raise OSError(f"damaged in {part}.zip: {error}") from None
 
-    def sha256(self, name: str) -> str:
-        """Returns the hex digest of a file's content."""
-        return hashlib.sha256(self.read(name)).hexdigest()
+
+def _tar(path: Path) -> dict[str, bytes]:
+    with tarfile.open(path, "r:xz") as archive:
+        return {m.name: file.read() for m in archive if (file := archive.extractfile(m)) is not None}
 
 
-def pack(store: Path, target: Path) -> None:
-    """Writes a store's parts as `<part>.zip` into `target`: the same bytes for the same files, whenever it is done."""
-    files = StoreFiles(store)
-    target.mkdir(parents=True, exist_ok=True)
-    for part in PARTS:
-        names = files.names(part, "")
-        if not names:
-            continue
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w") as archive:
-            for name in names:
-                entry = zipfile.ZipInfo(name.partition("/")[2], date_time=(1980, 1, 1, 0, 0, 0))
-                entry.external_attr = 0o644 << 16
-                entry.compress_type = zipfile.ZIP_DEFLATED
-                archive.writestr(entry, files.read(name))
-        (target / f"{part}.zip").write_bytes(buffer.getvalue())
+def as_tar(files: Mapping[str, bytes]) -> bytes:
+    """Returns a .tar.xz of these files by name: the same bytes for the same files, whenever it is done.
+
+    One stream over all files, so that what they share (example ids, most of a record) takes space once.
+    """
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:xz", preset=6) as archive:
+        for name, content in sorted(files.items()):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections import defaultdict
@@ -42,6 +43,13 @@ class _Truths:
     right: dict[str, tuple[str, dict[str, tuple[int, int]]]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Answers:
+    chosen: dict[str, int]
+    """The likeliest class, by test example."""
+    classes: int
+
+
 def verify_store(path: Path) -> Verification:
     """Returns what holds in a store, from its files alone.
 
@@ -65,9 +73,10 @@ def _check(record: Record, done: Verification, truths: _Truths) -> list[str]:
     scores = _bytes(record, "scores", found)
     done.predictions += predictions is not None
     done.scores += scores is not None
-    if scores is None:
-        return found
     try:
+        chosen = _answers(predictions) if predictions is not None else None
+        if scores is None:
+            return found
         table = pq.read_table(io.BytesIO(scores))
         ids = table["id"].to_pylist()
         right = np.stack([table[c].to_numpy() for c in ("floor", "student", "ceiling")]).astype(int)
@@ -77,8 +86,8 @@ def _check(record: Record, done: Verification, truths: _Truths) -> list[str]:
         if list(counts) != [record.test["joint"].get(k, 0) for k in JOINT]:
             found.append("the score file does not give the record's joint counts")
         found += _check_floor(record, ids, right, truths)
-        if predictions is not None:
-            found += _check_predictions(record, predictions, ids, right[1], truths)
+        if chosen is not None:
+            found += _check_answers(record, chosen, ids, right[1], truths)
     except (ValueError, KeyError, TypeError, OSError) as error:
         found.append(f"its files cannot be read together ({type(error).__name__}: {error})")
     return found
@@ -110,10 +119,10 @@ def _bytes(record: Record, what: str, found: list[str]) -> bytes | None:
         return None
     try:
         content = record.files.read(str(told["path"]))
-        actual = record.files.sha256(str(told["path"]))
     except (OSError, KeyError, TypeError):
         found.append(f"its {what} file is missing")
         return None
+    actual = hashlib.sha256(content).hexdigest()
     if actual != told.get("sha256"):
         found.append(
             f"{told['path']} was changed: sha256 {actual[:12]}, the record names {str(told.get('sha256'))[:12]}"
@@ -137,23 +146,33 @@ def _check_floor(record: Record, ids: list[str], right: np.ndarray, truths: _Tru
     )
 
 
-def _check_predictions(record: Record, content: bytes, ids: list[str], right: np.ndarray, truths: _Truths) -> list[str]:
-    """Returns lines where predictions and scores cannot both be true."""
+def _answers(content: bytes) -> _Answers | None:
+    """Returns what a prediction file answers on the test split; None for answers in words, the referee's to judge.
+
+    ValueError where its probabilities are none.
+    """
     table = pq.read_table(io.BytesIO(content))
     test = table.filter(pc.equal(table["split"], "test"))
-    if set(test["id"].to_pylist()) != set(ids) or len(test) != len(ids):
-        return ["predictions and scores are about different test examples"]
+    ids = test["id"].to_pylist()
+    if len(set(ids)) < len(ids):
+        raise ValueError("the prediction file names a test example twice")
     if "p_student" not in test.column_names or test["p_student"].null_count:
-        return []  # answers in words are the referee's to judge
+        return None
     p = np.array(test["p_student"].to_pylist(), dtype=float)
     if p.ndim != 2 or not np.isfinite(p).all() or (p < 0).any() or (abs(p.sum(1) - 1) > 1e-3).any():
-        return ["predicted probabilities are not finite, negative or do not sum to 1"]
-    chosen = dict(zip(test["id"].to_pylist(), p.argmax(1).tolist(), strict=True))
+        raise ValueError("predicted probabilities are not finite, negative or do not sum to 1")
+    return _Answers(dict(zip(ids, p.argmax(1).tolist(), strict=True)), p.shape[1])
+
+
+def _check_answers(record: Record, told: _Answers, ids: list[str], right: np.ndarray, truths: _Truths) -> list[str]:
+    """Returns lines where predictions and scores cannot both be true."""
+    if told.chosen.keys() != set(ids):
+        return ["predictions and scores are about different test examples"]
     scope: list[Any] = [record.cell["task"]] + ([] if shared_test(record) else [record.seed])
     known = truths.answer[json.dumps(scope, sort_keys=True)]
     clashes = 0
     for name, ok in zip(ids, right.tolist(), strict=True):
-        answer = chosen[name] if ok else 1 - chosen[name] if p.shape[1] == 2 else None
+        answer = told.chosen[name] if ok else 1 - told.chosen[name] if told.classes == 2 else None
         if answer is not None and known.setdefault(name, answer) != answer:
             clashes += 1
     return [f"{clashes} test examples have another true answer than in the records before it"] if clashes else []
