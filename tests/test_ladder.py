@@ -69,6 +69,28 @@ def test_seed_saliency_and_shape_change_the_weights(tmp_path, other):
     assert weights_digest(tmp_path / "one") != weights_digest(tmp_path / "other")
 
 
+@pytest.mark.parametrize(
+    ("width", "device", "has_bf16", "precision"),
+    [(64, "cpu", True, "bf16-mixed"), (64, "cpu", False, "32-true"), (48, "cpu", True, "32-true"),
+     (64, "cuda", False, "bf16-mixed")],
+)  # fmt: skip
+def test_precision_follows_the_hardware_and_the_width(monkeypatch, width, device, has_bf16, precision):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_bf16)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert pretrain.Plan(width, 2, 2, device=device).precision == precision
+
+
+def test_a_rung_begun_in_one_precision_is_not_finished_in_another(tmp_path):
+    def kill(step: int, loss: float) -> None:
+        if step == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        pretrain.pretrain(PLAN, tmp_path, "", kill, save_every=2)
+    with pytest.raises(UsageError, match="another plan"):
+        pretrain.pretrain(pretrain.Plan(16, 1, 2, steps=12, precision="bf16-mixed"), tmp_path, "")
+
+
 def test_loss_falls(tmp_path):
     losses = []
     plan = pretrain.Plan(16, 1, 2, steps=80)
