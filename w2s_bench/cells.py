@@ -59,6 +59,17 @@ class Protocol:
         return {"training": asdict(self.training), "supervision": asdict(self.supervision)}
 
 
+def dials() -> list[str]:
+    """Returns the protocol's numbers that a suite may declare to vary, such as `protocol.training.epochs`."""
+    settings = Protocol().settings(Sizes())
+    return [
+        f"protocol.{recipe}.{name}"
+        for recipe in ("training", "supervision")
+        for name, value in settings[recipe].items()
+        if isinstance(value, int | float)
+    ]
+
+
 @dataclass(frozen=True)
 class Cell:
     """One (task, supervisors, student, mitigations, seed)."""
@@ -107,6 +118,8 @@ class Run:
     plugins: list[str] = field(default_factory=list)
     """Paths and modules given by `--plugins`, which workers load too."""
     suite: str | None = None
+    varies: str | None = None
+    """The protocol setting that the suite declares to vary, such as `protocol.training.epochs`."""
     commands: list[str] = field(default_factory=list)
     """One for each cell: the `w2s run ...` that reruns it, without any machine's path."""
     retry_failed: bool = False

@@ -69,6 +69,7 @@ def run_of(
     store: str | None = None,
     retry_failed: bool = False,
     suite: str | None = None,
+    varies: str | None = None,
 ) -> Run:
     """Returns the union of several sweeps, each with the same overrides appended, as one run without repeated cells."""
     with _hydra(registry, config_dirs) as composer:
@@ -92,6 +93,7 @@ def run_of(
             trainer={k: v for k, v in shared["trainer"].items() if v is not None},
             plugins=list(registry.extra),
             suite=suite,
+            varies=varies,
             commands=[commands.line(c) for c in unique.values()],
             retry_failed=retry_failed,
         )

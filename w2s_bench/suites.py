@@ -3,6 +3,9 @@
 description: One line for `w2s list suites`.
 sweeps:
   - [task=facts, "mitigation=[naive],[aux_confidence]", "seed=0,1,2,3,4"]
+
+A suite whose cells differ in one number of the protocol declares it, `varies: protocol.training.epochs`; its board then
+holds a group for each value, and still refuses any other difference.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from w2s_bench.cells import dials
 from w2s_bench.errors import UsageError
 from w2s_bench.options import nearest
 
@@ -27,6 +31,11 @@ class Suite:
     name: str
     description: str
     sweeps: list[list[str]]
+    varies: str | None = None
+    """One of `cells.dials()`."""
+
+
+KEYS = ("description", "sweeps", "varies")
 
 
 def built_in() -> dict[str, Path]:
@@ -65,8 +74,12 @@ def read(name: str, path: Path) -> Suite:
     if not isinstance(content, dict) or "sweeps" not in content:
         raise UsageError(f"suite '{name}': {path.name} needs `description:` and `sweeps:`")
     for key in content:
-        if key not in ("description", "sweeps"):
-            raise UsageError(f"suite '{name}': unknown key '{key}'{nearest(str(key), ('description', 'sweeps'))}")
+        if key not in KEYS:
+            raise UsageError(f"suite '{name}': unknown key '{key}'{nearest(str(key), KEYS)}")
+    varies = content.get("varies")
+    if varies is not None and varies not in dials():
+        known = nearest(str(varies), dials()) or f"; there are {', '.join(dials())}"
+        raise UsageError(f"suite '{name}': `varies: {varies}` is no number of the protocol{known}")
     sweeps: Any = content["sweeps"]
     if not isinstance(sweeps, list) or not sweeps or not all(isinstance(s, list) and s for s in sweeps):
         raise UsageError(f"suite '{name}': `sweeps` is a list of lists of overrides")
@@ -74,7 +87,7 @@ def read(name: str, path: Path) -> Suite:
         for override in sweep:
             if not isinstance(override, str):
                 raise UsageError(f"suite '{name}': {override!r} is not an override; write KEY=VALUE, in quotes")
-    return Suite(name, " ".join(str(content.get("description", "")).split()), sweeps)
+    return Suite(name, " ".join(str(content.get("description", "")).split()), sweeps, varies)
 
 
 def compose(
@@ -91,5 +104,5 @@ def compose(
 
     return run_of(
         suite.sweeps, overrides, True, registry, config_dirs,
-        store=store, retry_failed=retry_failed, suite=suite.name,
+        store=store, retry_failed=retry_failed, suite=suite.name, varies=suite.varies,
     )  # fmt: skip

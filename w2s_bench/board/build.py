@@ -13,7 +13,7 @@ import numpy as np
 
 from w2s_bench.board.controls import misbehaviour
 from w2s_bench.board.design import CEILING, FLOOR, Design, design_of
-from w2s_bench.board.families import Entry, compare_cells, compare_overall, compare_stacks, resolved_gap
+from w2s_bench.board.families import Entry, compare_cells, compare_overall, compare_stacks, judge, resolved_gap
 from w2s_bench.board.labels import NAIVE, Group, Labels, labels_of
 from w2s_bench.board.records import SCHEMA, Record, read_stores
 from w2s_bench.board.rows import cost_of, imitation_of, mean_of, pareto, quality_of
@@ -68,7 +68,7 @@ WEAK_ONLY, GROUND_TRUTH = "weak-labels-only", "uses-ground-truth"
 def build_board(stores: Sequence[Path | str], suite: str | None = None) -> Board:
     """Returns the board of these stores (of one suite, where named). Needs records and score files alone."""
     reading = read_stores([Path(s) for s in stores], suite)
-    labels = labels_of(reading.records)
+    labels = labels_of(reading.records, reading.dial)
     rows = _rows(reading.records, labels)
     notes = list(reading.notes)
     design = design_of([r for r in reading.records if r.ok], labels, notes)
@@ -78,7 +78,16 @@ def build_board(stores: Sequence[Path | str], suite: str | None = None) -> Board
     resolved = {g: resolved_gap(design, g) for g in dict.fromkeys(r.group for r in rows)}
     compare_cells(design, [r.entry for r in rows])
     clear = [g for g, gap in resolved.items() if gap]
-    overall = _overall(design, rows, clear)
+    levels = sorted({r.group.dial for r in rows})
+    overall: list[dict[str, Any]] = []
+    stacking: list[dict[str, Any]] = []
+    for level in levels:  # values of the dial are never pooled
+        own, own_clear = [r for r in rows if r.group.dial == level], [g for g in clear if g.dial == level]
+        turned = _dial(level)
+        overall += [turned | e for e in _overall(design, own, own_clear)]
+        stacking += [turned | e for e in compare_stacks(design, [r.entry for r in own], own_clear)]
+    if len(levels) > 1:
+        judge([e["over_naive"] for e in overall if e["complete"] and e["over_naive"]])
     rows.sort(key=lambda r: (r.group, r.stack != NAIVE, r.control, r.stack))
     naive = {row.group: row.done for row in rows if row.stack == NAIVE}
     shown = [_show(design, row, naive.get(row.group, []), resolved[row.group]) for row in rows]
@@ -89,7 +98,8 @@ def build_board(stores: Sequence[Path | str], suite: str | None = None) -> Board
     suites = {r.raw.get("suite") for r in reading.records}
     data = {
         "schema": SCHEMA,
-        "protocol": reading.records[0].protocol if reading.records else None,
+        "protocol": reading.protocol,
+        **({"dial": {k: sorted({dict(v)[k] for v in levels}) for k in reading.dial}} if reading.dial else {}),
         "suite": suite if suite is not None else (suites.pop() if len(suites) == 1 else None),
         "as_of": max((r.finished for r in reading.records), default=None) or None,
         "records": {
@@ -101,11 +111,16 @@ def build_board(stores: Sequence[Path | str], suite: str | None = None) -> Board
         },
         "controls": misbehaviour(shown, {(r.group, r.stack): r.done for r in rows}, [(r.group, r.stack) for r in rows]),
         "overall": overall,
-        "stacking": compare_stacks(design, [r.entry for r in rows], clear),
+        "stacking": stacking,
         "rows": shown,
         "notes": notes,
     }
     return Board(rounded(data), [[_cell(r) for r in sorted(row.records, key=lambda r: r.seed)] for row in rows])
+
+
+def _dial(level: tuple[tuple[str, float], ...]) -> dict[str, Any]:
+    """Returns what rows say of the protocol setting that the suite varies; nothing where none does."""
+    return {"dial": dict(level)} if level else {}
 
 
 def _rows(records: list[Record], labels: Labels) -> list[_Row]:
@@ -162,6 +177,7 @@ def _show(design: Design, row: _Row, naive: list[Record], resolved: bool) -> dic
         "task": group.task,
         "supervisors": list(group.supervisors),
         "student": group.student,
+        **_dial(group.dial),
         "track": row.track,
         "control": row.control,
         "seeds": row.seeds,

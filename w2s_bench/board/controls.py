@@ -38,10 +38,6 @@ def _name(stack: str) -> str:
     return stack.partition("(")[0]
 
 
-def _place(group: Group) -> str:
-    return f"{group.task}, {'+'.join(group.supervisors)} > {group.student}"
-
-
 def _at_chance(key: Key, records: list[Record], family: int) -> str | None:
     """Returns a line where accuracy clearly differs from chance, an empty one where not, None where none can tell."""
     known = [(c, r) for r in records if (c := _chance(r)) is not None]
@@ -54,7 +50,7 @@ def _at_chance(key: Key, records: list[Record], family: int) -> str | None:
     half = np.sqrt(float(quantile(len(off) - 1.0, 1 - SURE / family)) ** 2 * seeds + 2.58**2 * examples)
     if abs(off.mean()) <= half:
         return ""
-    return f"random_labels is {off.mean():+.3f} from chance on {_place(key[0])} (at most {half:.3f} by chance)"
+    return f"random_labels is {off.mean():+.3f} from chance on {key[0].place} (at most {half:.3f} by chance)"
 
 
 def _chance(record: Record) -> float | None:
@@ -91,4 +87,4 @@ def _equal(key: Key, records: list[Record], naive: list[Record]) -> list[str]:
     ]
     if not differing:
         return []
-    return [f"identity differs from naive on {_place(key[0])}, seed {', '.join(map(str, sorted(differing)))}"]
+    return [f"identity differs from naive on {key[0].place}, seed {', '.join(map(str, sorted(differing)))}"]

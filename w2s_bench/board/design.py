@@ -117,10 +117,9 @@ def design_of(records: list[Record], labels: Labels, notes: list[str]) -> Design
             blocks[group.task_name].sealed[group].setdefault(stack, []).append(_joint(record))
     for group, count in clashes.items():
         if count:
-            place = f"{group.task}, {'+'.join(group.supervisors)} > {group.student}"
             notes.append(
-                f"{place}: {count} floors or ceilings differ from another record's of the same seed; the first by "
-                "digest stands. Were supervisors or tasks changed between runs? Rerun the older records"
+                f"{group.place}: {count} floors or ceilings differ from another record's of the same seed; the first "
+                "by digest stands. Were supervisors or tasks changed between runs? Rerun the older records"
             )
     return Design({name: _block(lines) for name, lines in blocks.items()}, at)
 

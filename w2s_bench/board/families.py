@@ -69,7 +69,7 @@ def compare_cells(design: Design, entries: list[Entry]) -> None:
         for (entry, moments), p in zip(compared, p_values(*stacked), strict=True):
             mean, low, high = intervals(moments)[0]
             entry.over = _difference(mean, low, high, float(p), "accuracy")
-    _judge([e.over for e, _ in compared if e.whole and e.over])
+    judge([e.over for e, _ in compared if e.whole and e.over])
     for group, own in groups.items():
         ranked = [e for e in own if not e.control]
         prior = noise.get(group)
@@ -107,7 +107,7 @@ def compare_overall(design: Design, entries: list[Entry], groups: list[Group]) -
         had = [g for g in groups if g in own and (g, stack) in design.where]
         out[stack] = {"complete": whole[stack], "control": control[stack], "groups": len(had), "ranks": None}
         out[stack] |= measured[stack] if whole[stack] else _over_groups(design, [stack], had, {})[stack]
-    _judge([e["over_naive"] for s, e in out.items() if e["over_naive"] and whole[s]])
+    judge([e["over_naive"] for s, e in out.items() if e["over_naive"] and whole[s]])
     sets = _ranks(design, [[(g, s) for g in groups] for s in compared], noise)
     for stack, ranks in zip(compared, sets, strict=True):
         out[stack]["ranks"] = ranks
@@ -169,7 +169,7 @@ def _difference(mean: float, low: float | None, high: float | None, p: float, un
     return {"mean": mean, "low": low, "high": high, "p": p, "p_adjusted": None, "verdict": "no evidence", "unit": unit}
 
 
-def _judge(family: list[dict[str, Any]]) -> None:
+def judge(family: list[dict[str, Any]]) -> None:
     """Fills in adjusted p-values and verdicts of one family."""
     for entry, adjusted in zip(family, holm(np.array([e["p"] for e in family])), strict=True):
         entry["p_adjusted"] = float(adjusted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,18 @@ class Group:
     student: str
     task_name: str
     """The task's own name: tasks of one name share random draws, whatever their options."""
+    dial: tuple[tuple[str, float], ...] = ()
+    """The protocol settings that the suite varies, with their values here; groups share random draws over them too."""
+
+    @property
+    def place(self) -> str:
+        """Returns `facts, ladder_xs_0 > ladder_m`, and the dial's value where there is one."""
+        return ", ".join([f"{self.task}, {'+'.join(self.supervisors)} > {self.student}", *dial_words(dict(self.dial))])
+
+
+def dial_words(dial: Mapping[str, float] | None) -> list[str]:
+    """Returns `training.epochs 0.25` for each setting that varies."""
+    return [f"{name} {value:g}" for name, value in (dial or {}).items()]
 
 
 @dataclass(frozen=True)
@@ -29,6 +41,7 @@ class Labels:
     """Which options tell the entries of this board apart, by kind and name."""
 
     telling: dict[tuple[str, str], tuple[str, ...]]
+    dial: tuple[str, ...] = ()
 
     def entry(self, kind: str, entry: dict[str, Any]) -> str:
         """Returns `gce`, or `gce(q=0.4)` where the board holds several."""
@@ -43,15 +56,16 @@ class Labels:
         cell = record.cell
         supervisors = tuple(self.entry("supervisor", s) for s in cell["supervisors"])
         task, student = self.entry("task", cell["task"]), self.entry("student", cell["student"])
-        return Group(task, supervisors, student, cell["task"]["name"])
+        dial = tuple((k, record.settings[k]) for k in self.dial)
+        return Group(task, supervisors, student, cell["task"]["name"], dial)
 
     def stack(self, record: Record) -> str:
         """Returns the stack's name; the last named is outermost."""
         return "+".join(self.entry("mitigation", m) for m in record.mitigations) or NAIVE
 
 
-def labels_of(records: Iterable[Record]) -> Labels:
-    """Returns the labels for a board that holds these records."""
+def labels_of(records: Iterable[Record], dial: tuple[str, ...] = ()) -> Labels:
+    """Returns the labels for a board that holds these records, whose protocols may differ in `dial`."""
     seen: dict[tuple[str, str], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     counts: dict[tuple[str, str], int] = defaultdict(int)
     unique: dict[str, tuple[str, dict[str, Any]]] = {}
@@ -75,7 +89,7 @@ def labels_of(records: Iterable[Record]) -> Labels:
         present = {k: sum(k in e for kd, e in unique.values() if (kd, e["name"]) == which) for k in options}
         differing = [k for k, v in options.items() if len(v) > 1 or present[k] < counts[which]]
         telling[which] = tuple(sorted(differing))
-    return Labels(telling)
+    return Labels(telling, dial)
 
 
 def _plain(value: Any) -> str:

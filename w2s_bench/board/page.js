@@ -35,7 +35,7 @@
       row.hidden = !(
         (!want.suite || d.suite === want.suite) && (!want.track || d.track === want.track) &&
         (row.dataset.kind === "overall" || ((!want.task || d.task === want.task) && (!want.pair || d.pair === want.pair))) &&
-        (want.controls || d.control !== "true") && words.every(w => d.search.includes(w)));
+        (!want.dial || d.dial === want.dial) && (want.controls || d.control !== "true") && words.every(w => d.search.includes(w)));
     }
     for (const section of $$("[data-suite-section]")) section.hidden = want.suite && section.dataset.suiteSection !== want.suite;
     const left = rows.filter(r => r.dataset.kind === "cell" && !r.hidden).length;

@@ -10,9 +10,10 @@ from importlib import resources
 from typing import Any
 
 from w2s_bench.board.build import Board
+from w2s_bench.board.labels import dial_words
 from w2s_bench.board.plots import PLOTS, draw_plot
 from w2s_bench.board.ranks import single_rank
-from w2s_bench.board.table import head, interval, number, plus_minus, times
+from w2s_bench.board.table import by_dial, head, interval, number, plus_minus, times
 from w2s_bench.board.untrusted import plain
 from w2s_bench.errors import UsageError
 
@@ -43,10 +44,15 @@ def as_page(boards: Sequence[Board], pictures: bool = True) -> str:
         ("pair", "supervisors > student", sorted({r["pair"] for r in rows})),
         ("track", "track", sorted({r["track"] for r in rows})),
     ]
+    varied = {setting: values for b in boards for setting, values in b.data.get("dial", {}).items()}
+    dial = ", ".join(varied)
+    if dial:
+        choices.insert(3, ("dial", dial, list(dict.fromkeys(r["dial"] for r in rows if r["dial"]))))
     return environment.get_template("page.html.jinja").render(
         boards=shown,
         rows=rows,
         choices=choices,
+        dial=dial,
         css=Markup(_asset("page.css")),
         js=Markup(script),
         script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -87,9 +93,19 @@ def _board(board: Board, pictures: bool) -> dict[str, Any]:
         except UsageError:
             continue  # a board without stacks has no picture of stacks
         plots.append((CAPTIONS[kind], Markup(_scoped(svg[svg.index("<svg") :], f"{name}-{kind}"))))
-    best_first = sorted(data["overall"], key=lambda e: -e["pgr"]["mean"] if e["pgr"] else 9.0)
-    overall = [_overall(e, limits) for e in best_first] if any(e["pgr"] for e in data["overall"]) else []
-    return {"name": name, "head": head(data), "overall": overall, "plots": plots, "notes": board.notes}
+    overall = []
+    for own in by_dial(data["overall"]):
+        if any(e["pgr"] for e in own):
+            best_first = sorted(own, key=lambda e: -e["pgr"]["mean"] if e["pgr"] else 9.0)
+            overall += [_overall(e, limits) for e in best_first]
+    return {
+        "name": name,
+        "dial": ", ".join(data.get("dial", ())),
+        "head": head(data),
+        "overall": overall,
+        "plots": plots,
+        "notes": board.notes,
+    }
 
 
 def _scoped(svg: str, name: str) -> str:
@@ -108,6 +124,7 @@ def _overall(entry: dict[str, Any], limits: tuple[float, float]) -> dict[str, An
         "track": entry["track"],
         "control": entry["control"],
         "imported": False,
+        **_dial(entry),
         "pgr": _measured(entry["pgr"], (-0.25, 1.1), interval(entry["pgr"], 2), marks=(0.0, 1.0)),
         "over": _measured(over, limits, interval(over, 2, True) if over else "", (0.0,), word),
         "verdict": word,
@@ -118,6 +135,12 @@ def _overall(entry: dict[str, Any], limits: tuple[float, float]) -> dict[str, An
         "seconds_value": _value(cost.get("seconds_over_naive")),
         **_cost_and_ranks(entry),
     }
+
+
+def _dial(row: dict[str, Any]) -> dict[str, Any]:
+    """Returns the value of the protocol setting that the suite varies, as text and to sort by."""
+    values = list((row.get("dial") or {}).values())
+    return {"dial": ", ".join(f"{v:g}" for v in values), "dial_value": _value(values[0] if values else None)}
 
 
 def _cost_and_ranks(entry: dict[str, Any]) -> dict[str, Any]:
@@ -160,7 +183,8 @@ def _row(row: dict[str, Any], suite: str, limits: tuple[float, float]) -> dict[s
         "control": row["control"],
         "imported": row["imported"],
         "pareto": row.get("pareto"),
-        "search": f"{mitigation} {task} {pair} {suite}".lower(),
+        **_dial(row),
+        "search": " ".join([mitigation, task, pair, suite, *dial_words(row.get("dial"))]).lower(),
         "accuracy": _accuracy(row),
         "pgr": _measured(
             row["pgr"], (-0.25, 1.1), "gap unresolved" if unresolved else interval(row["pgr"], 2), (0.0, 1.0)
@@ -190,7 +214,7 @@ def _details(
     options = {k: v for k, v in cells[0]["cell"].items() if k != "seed"} if cells else {}
     floor, ceiling = plus_minus(row["floor"]), plus_minus(row["ceiling"])
     return {
-        "title": f"{shown['mitigation']}: {shown['task']}, {shown['pair']}",
+        "title": ", ".join([f"{shown['mitigation']}: {shown['task']}", shown["pair"], *dial_words(row.get("dial"))]),
         "about": f"floor {floor}, student {plus_minus(row['student_accuracy'])}, ceiling {ceiling}",
         "reasons": [plain(r) for r in row["reasons"]],
         "cells": listed,

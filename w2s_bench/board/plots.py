@@ -6,7 +6,9 @@ import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from w2s_bench.board.labels import NAIVE
+from w2s_bench.board.labels import NAIVE, dial_words
+from w2s_bench.board.rows import group_of
+from w2s_bench.board.table import by_dial
 from w2s_bench.board.untrusted import plain
 from w2s_bench.errors import UsageError
 
@@ -78,12 +80,13 @@ def _short(name: str, limit: int = LABELS_AT_MOST) -> str:
 def _scaling(data: dict[str, Any]) -> Figure | None:
     """Returns naive's PGR by student (in order of its ceiling), a line for each supervisor (in order of its floor)."""
     rows = [r for r in data["rows"] if r["mitigation"] == NAIVE and r["pgr"]]
-    tasks = list(dict.fromkeys(r["task"] for r in rows))
-    if not tasks:
+    panels = [
+        p for task in dict.fromkeys(r["task"] for r in rows) for p in by_dial([r for r in rows if r["task"] == task])
+    ]
+    if not panels:
         return None
-    figure, axes = _figure(len(tasks))
-    for axis, task in zip(axes, tasks, strict=False):
-        own = [r for r in rows if r["task"] == task]
+    figure, axes = _figure(len(panels))
+    for axis, own in zip(axes, panels, strict=False):
         students = _ordered(own, lambda r: r["student"], "ceiling")
         supervisors = _ordered(own, lambda r: " + ".join(r["supervisors"]), "floor")
         for k, supervisor in enumerate(supervisors):
@@ -95,7 +98,7 @@ def _scaling(data: dict[str, Any]) -> Figure | None:
         axis.set_xlim(-0.5, len(students) - 0.5)
         axis.axhline(0, color="0.6", lw=0.8)
         axis.axhline(1, color="0.6", lw=0.8, ls=":")
-        axis.set_title(_short(task, 32), fontsize=10)
+        axis.set_title(_short(", ".join([own[0]["task"], *dial_words(own[0].get("dial"))]), 40), fontsize=10)
         axis.set_xlabel("student, by ceiling")
         axis.legend(title="supervisor", fontsize=7, title_fontsize=7, frameon=False)
     axes[0].set_ylabel("PGR of naive")
@@ -121,18 +124,25 @@ def _points(axis: Axes, x: list[float], y: list[dict[str, Any]], k: int, label: 
 
 def _stack(data: dict[str, Any]) -> Figure | None:
     """Returns the matrix of pairs: PGR minus that of the better half; a dot where the interval excludes zero."""
-    pairs = data["stacking"]
-    if not pairs:
+    panels = by_dial(data["stacking"])
+    if not panels:
         return None
+    names = sorted({n for p in data["stacking"] for n in p["halves"]})
+    figure, axes = _figure(len(panels), 1.6 + 0.62 * len(names), 1.4 + 0.5 * len(names))
+    limit = max(0.05, *(abs(p["mean"]) for p in data["stacking"]))
+    for axis, pairs in zip(axes, panels, strict=False):
+        image = _matrix(axis, pairs, names, limit)
+    figure.colorbar(image, ax=axes, shrink=0.8)
+    return figure
+
+
+def _matrix(axis: Axes, pairs: list[dict[str, Any]], names: list[str], limit: float) -> Any:
     import numpy as np
 
-    names = sorted({n for p in pairs for n in p["halves"]})
     grid = np.full((len(names), len(names)), np.nan)
-    figure, (axis,) = _figure(1, 1.6 + 0.62 * len(names), 1.4 + 0.5 * len(names))
     for pair in pairs:
         inner, outer = (names.index(n) for n in pair["halves"])
         grid[outer, inner] = pair["mean"]
-    limit = max(0.05, float(np.nanmax(np.abs(grid))))
     image = axis.imshow(grid, cmap="PuOr", vmin=-limit, vmax=limit)
     for pair in pairs:
         inner, outer = (names.index(n) for n in pair["halves"])
@@ -145,22 +155,22 @@ def _stack(data: dict[str, Any]) -> Figure | None:
     axis.set_yticks(range(len(names)), labels)
     axis.set_xlabel("inner")
     axis.set_ylabel("outer")
-    axis.set_title("PGR of the pair minus its better half", fontsize=10)
-    figure.colorbar(image, ax=axis, shrink=0.8)
-    return figure
+    title = ", ".join(["PGR of the pair minus its better half", *dial_words(pairs[0].get("dial"))])
+    axis.set_title(title, fontsize=10)
+    return image
 
 
 def _imitation(data: dict[str, Any]) -> Figure | None:
     """Returns accuracy where the supervisor is right against accuracy where it is wrong, the ceiling as a star."""
     rows = [r for r in data["rows"] if (r["imitation"] or {}).get("corrects") is not None and not r["control"]]
-    groups = list(dict.fromkeys((r["task"], tuple(r["supervisors"]), r["student"]) for r in rows))[:6]
+    groups = list(dict.fromkeys(group_of(r) for r in rows))[:6]
     if not groups:
         return None
     best = [e["mitigation"] for e in sorted(data["overall"], key=lambda e: -(e["pgr"] or {"mean": -9.0})["mean"])]
     named = [NAIVE, *[m for m in best if m != NAIVE and not _control(data, m)][: len(COLOURS) - 1]]
     figure, axes = _figure(len(groups))
     for axis, group in zip(axes, groups, strict=False):
-        own = [r for r in rows if (r["task"], tuple(r["supervisors"]), r["student"]) == group]
+        own = [r for r in rows if group_of(r) == group]
         for row in own:
             told = row["imitation"]
             at = named.index(row["mitigation"]) if row["mitigation"] in named else None
@@ -172,7 +182,8 @@ def _imitation(data: dict[str, Any]) -> Figure | None:
         told = own[0]["imitation"]
         axis.scatter(told["ceiling_keeps"], told["ceiling_corrects"], marker="*", s=110, color="black", label="ceiling")
         axis.scatter(1, 0, marker="x", color="black", label="supervisor")
-        axis.set_title(f"{_short(group[0], 18)}: {_short(group[1][0], 14)} > {_short(group[2], 14)}", fontsize=8)
+        place = f"{_short(group[0], 18)}: {_short(group[1][0], 14)} > {_short(group[2], 14)}"
+        axis.set_title(", ".join([place, *dial_words(dict(group[3]))]), fontsize=8)
         axis.set_xlabel("right where the supervisor is right")
     axes[0].set_ylabel("right where it is wrong")
     handles, labels = axes[0].get_legend_handles_labels()
@@ -190,7 +201,17 @@ def _cost(data: dict[str, Any]) -> Figure | None:
     rows = [e for e in known if not e["control"] and e["track"] == "weak-labels-only"]
     if not rows:
         return None
-    figure, (axis,) = _figure(1, 6.4, 4.2)
+    panels = by_dial(rows)
+    figure, axes = _figure(len(panels), 6.4, 4.2)
+    for axis, own in zip(axes, panels, strict=False):
+        _gain_and_cost(axis, own)
+        axis.set_title(", ".join(dial_words(own[0].get("dial"))), fontsize=10)
+        axis.set_xlabel("training examples seen, relative to naive")
+    axes[0].set_ylabel("PGR over resolved groups")
+    return figure
+
+
+def _gain_and_cost(axis: Axes, rows: list[dict[str, Any]]) -> None:
     places = [(e["cost"]["examples_over_naive"], e["pgr"]["mean"]) for e in rows]
     front = [not any(x <= a and y >= b and (x, y) != (a, b) for x, y in places) for a, b in places]
     for entry, (x, y), best in zip(rows, places, front, strict=True):
@@ -217,9 +238,6 @@ def _cost(data: dict[str, Any]) -> Figure | None:
     axis.set_xticks(ticks, [f"{t:g}x" for t in ticks])
     axis.minorticks_off()
     axis.margins(x=0.15)
-    axis.set_xlabel("training examples seen, relative to naive")
-    axis.set_ylabel("PGR over resolved groups")
-    return figure
 
 
 PLOTS: dict[str, Callable[[dict[str, Any]], Any]] = {

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from w2s_bench.board.files import StoreFiles
+from w2s_bench.cells import dials, digest
 
 SCHEMA = 1
 STATUSES = ("ok", "failed", "timeout", "skipped")
@@ -52,6 +53,12 @@ class Record:
         return str((self.raw.get("provenance") or {}).get("finished") or "")
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """The protocol's settings by dotted name, such as `training.epochs`."""
+        given = self.raw.get("protocol_settings")
+        return _flat(given) if isinstance(given, dict) else {}
+
+    @property
     def mitigations(self) -> list[dict[str, Any]]:
         """The stack's entries; `naive` alone, with all its options off, is the empty stack."""
         stack = self.raw["cell"]["mitigations"]
@@ -68,6 +75,12 @@ class Reading:
     """One line for each file that was left out, and why."""
     planned: dict[str, set[str]] = field(default_factory=dict)
     """Digests of the cells of each suite whose plan is in a store."""
+    varies: dict[str, str] = field(default_factory=dict)
+    """The protocol setting that a suite declares to vary, by suite: `training.epochs`."""
+    dial: tuple[str, ...] = ()
+    """Those settings in which the records may differ."""
+    protocol: str | None = None
+    """What all records follow; with a dial, the digest of the settings that they have in common."""
 
 
 def read_stores(paths: Iterable[Path], suite: str | None = None) -> Reading:
@@ -84,15 +97,27 @@ def read_stores(paths: Iterable[Path], suite: str | None = None) -> Reading:
         planned = reading.planned.get(suite, set())
         found = [r for r in found if r.raw.get("suite") == suite or r.digest in planned]
         reading.planned = {k: v for k, v in reading.planned.items() if k == suite}
+        reading.varies = {k: v for k, v in reading.varies.items() if k == suite}
     found = _one_for_each(found, reading.notes)
-    reading.records = sorted(_one_protocol(found, reading.notes), key=lambda r: r.digest)
+    dial = tuple(sorted(set(reading.varies.values())))
+    reading.records = sorted(_one_protocol(found, dial, reading.notes), key=lambda r: r.digest)
+    if reading.records:
+        first = reading.records[0]
+        reading.protocol = _common(first, dial)
+        reading.dial = dial if reading.protocol != first.protocol else ()
     return reading
 
 
 def _read_plan(files: StoreFiles, name: str, reading: Reading) -> None:
+    suite = name[len("suites/") : -len(".json")]
     try:
-        cells = json.loads(files.read(name))["cells"]
-        reading.planned.setdefault(name[len("suites/") : -len(".json")], set()).update(str(c) for c in cells)
+        plan = json.loads(files.read(name))
+        reading.planned.setdefault(suite, set()).update(str(c) for c in plan["cells"])
+        varies = plan.get("varies")
+        if varies in dials():
+            reading.varies[suite] = varies.removeprefix("protocol.")
+        elif varies is not None:
+            reading.notes.append(f"{name}: varies {_short(varies)}, which is no number of the protocol; not heeded")
     except (ValueError, KeyError, TypeError, OSError) as error:
         reading.notes.append(f"{name}: not a suite's plan ({_short(error)}); missing cells are not counted")
 
@@ -164,30 +189,42 @@ def _one_for_each(records: list[Record], notes: list[str]) -> list[Record]:
     return list(kept.values())
 
 
-def _one_protocol(records: list[Record], notes: list[str]) -> list[Record]:
-    """Returns the records of the protocol that most follow; names what differs in the others."""
-    counts = Counter(r.protocol for r in records)
+def _one_protocol(records: list[Record], dial: tuple[str, ...], notes: list[str]) -> list[Record]:
+    """Returns the records of the protocol that most follow, the dial aside; names what differs in the others."""
+    follows = {id(r): _common(r, dial) for r in records}
+    counts = Counter(follows.values())
     if len(counts) < 2:
         return records
-    newest = {p: max(r.finished for r in records if r.protocol == p) for p in counts}
+    by_protocol = {p: [r for r in records if follows[id(r)] == p] for p in counts}
+    newest = {p: max(r.finished for r in own) for p, own in by_protocol.items()}
     kept = max(counts, key=lambda p: (counts[p], newest[p], p))
-    example = next(r for r in records if r.protocol == kept)
     for protocol in sorted(set(counts) - {kept}):
-        other = next(r for r in records if r.protocol == protocol)
+        difference = _difference(by_protocol[kept][0], by_protocol[protocol][0], dial)
         notes.append(
             f"{counts[protocol]} records follow another protocol, {_short(protocol)[:12]}, and are refused: "
-            f"{_difference(example, other)}; a board holds one protocol "
-            f"(here {_short(kept)[:12]}, {counts[kept]} records)"
+            f"{difference}; a board holds one protocol (here {_short(kept)[:12]}, {counts[kept]} records)"
         )
-    return [r for r in records if r.protocol == kept]
+    return by_protocol[kept]
 
 
-def _difference(one: Record, other: Record) -> str:
-    a, b = (_flat(r.raw.get("protocol_settings") or {}) for r in (one, other))
-    parts = [f"{k} is {_short(b.get(k))} instead of {_short(a.get(k))}" for k in sorted(a | b) if a.get(k) != b.get(k)]
-    return (
-        ", ".join(parts[:4]) + (f" and {len(parts) - 4} more" if len(parts) > 4 else "") or "its settings are unknown"
-    )
+def _common(record: Record, dial: tuple[str, ...]) -> str:
+    """Returns the digest of the protocol without the dial; the protocol's own where the record does not hold that."""
+    settings = record.settings
+    try:
+        sound = bool(dial) and digest(record.raw["protocol_settings"]) == record.protocol
+    except (KeyError, ValueError):
+        sound = False
+    if not sound or not all(isinstance(settings.get(k), int | float) for k in dial):
+        return record.protocol
+    return digest({k: v for k, v in settings.items() if k not in dial})
+
+
+def _difference(one: Record, other: Record, dial: tuple[str, ...]) -> str:
+    a, b = one.settings, other.settings
+    differing = [k for k in sorted(a | b) if k not in dial and a.get(k) != b.get(k)]
+    parts = [f"{k} is {_short(b.get(k))} instead of {_short(a.get(k))}" for k in differing]
+    more = f" and {len(parts) - 4} more" if len(parts) > 4 else ""
+    return ", ".join(parts[:4]) + more or "its settings are unknown"
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -77,11 +77,16 @@ def cost_of(records: list[Record], naive: list[Record]) -> dict[str, Any] | None
     return out
 
 
+def group_of(row: dict[str, Any]) -> tuple[Any, ...]:
+    """Returns what a row's mitigation is compared within: task, supervisors, student, value of the dial."""
+    return row["task"], tuple(row["supervisors"]), row["student"], tuple((row.get("dial") or {}).items())
+
+
 def pareto(rows: list[dict[str, Any]]) -> None:
     """Marks in each group the whole rows that no other beats in accuracy at no more cost (`pareto`)."""
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
-        groups.setdefault((row["task"], tuple(row["supervisors"]), row["student"], row["track"]), []).append(row)
+        groups.setdefault((*group_of(row), row["track"]), []).append(row)
     for own in groups.values():
         known = [
             r for r in own if r["student_accuracy"] and r["cost"] and r["cost"]["examples"] is not None

@@ -93,10 +93,11 @@ class Store:
         pq.write_table(table, sink, compression="zstd", use_dictionary=list(right), column_encoding=encoding)
         return self._write(f"scores/{digest}.parquet", sink.getvalue().to_pybytes())
 
-    def write_suite(self, suite: str, digests: list[str]) -> None:
-        """Writes which cells a suite has, so that what is missing can be told."""
+    def write_suite(self, suite: str, digests: list[str], varies: str | None = None) -> None:
+        """Writes which cells a suite has, so that what is missing can be told, and what it declares to vary."""
+        plan: dict[str, Any] = {"suite": suite, "cells": digests} | ({"varies": varies} if varies else {})
         with explained("store", self.root):
-            exchange.write_json(self.root / "suites" / f"{suite}.json", {"suite": suite, "cells": digests})
+            exchange.write_json(self.root / "suites" / f"{suite}.json", plan)
 
     def announce(self) -> Announcement:
         """Returns where a running sweep may say how far it is."""

@@ -58,7 +58,7 @@ def run_cells(
     store = Store(Path(run.store))
     plan = plan_cells(run.cells, registry, run.commands)
     if run.suite is not None:
-        store.write_suite(run.suite, [cell.digest for cell in plan.cells])
+        store.write_suite(run.suite, [cell.digest for cell in plan.cells], run.varies)
     todo: list[PlannedCell] = []
     failed: list[PlannedCell] = []
     for cell in plan.cells:
