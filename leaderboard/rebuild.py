@@ -12,15 +12,20 @@ from pathlib import Path
 
 from w2s_bench.board import Board, build_board, render
 from w2s_bench.board.page import as_page
+from w2s_bench.board.plots import draw_plot
+from w2s_bench.board.table import FOOT
 
 HERE = Path(__file__).resolve().parent
 FACES = {"board.json": "json", "board.md": "md", "board.csv": "csv", "board.tex": "latex"}
-FRONT = "quick"
-"""The suite whose table stands in the project's README."""
+FRONT = "sandbox"
+"""The suite whose overall table stands in the project's README."""
+PICTURES = {"sandbox": "stack", "scaling": "scaling", "sst2": "imitation"}
+"""The picture of a suite on the front page; index.html has all of them."""
 INTRODUCTION = """# Published results
 
-One folder a suite, each a store that `w2s board --store` reads and `w2s verify` checks. [index.html](index.html) is the
-page over all of them. Rendered by `python leaderboard/rebuild.py`.
+One folder a suite, each a store that `w2s board --store` reads and `w2s verify` checks. Here are the overall tables;
+`board.md` in each folder has those of every task and pair, and [index.html](index.html) is the page over all of them,
+with intervals as pictures and the provenance of every cell. Rendered by `python leaderboard/rebuild.py`.
 
 """
 BLOCK = re.compile(rf"(<!-- board:{FRONT} -->\n).*?(<!-- /board -->)", re.DOTALL)
@@ -36,12 +41,30 @@ def rendered() -> dict[Path, str]:
     boards: dict[str, Board] = {store.name: build_board([store]) for store in stores()}
     files = {HERE / n / file: render(b, face) for n, b in boards.items() for file, face in FACES.items()}
     files[HERE / "index.html"] = as_page(list(boards.values()))
-    tables = "\n".join(f"## {name}\n\n{files[HERE / name / 'board.md'].strip()}\n" for name in boards)
-    files[HERE / "README.md"] = INTRODUCTION + tables
+    for name, kind in PICTURES.items():
+        if name in boards:
+            files[HERE / name / f"{kind}.svg"] = draw_plot(kind, boards[name].data).decode()
+    parts = [front(name, files[HERE / name / "board.md"]) for name in boards]
+    files[HERE / "README.md"] = INTRODUCTION + "\n".join(parts)
     readme = HERE.parent / "README.md"
-    table = f"{files[HERE / FRONT / 'board.md'].strip()}\n" if FRONT in boards else ""
+    table = overall(files[HERE / FRONT / "board.md"]) if FRONT in boards else ""
     files[readme] = BLOCK.sub(lambda found: found[1] + table + found[2], readme.read_text(encoding="utf-8"))
     return files
+
+
+def overall(markdown: str) -> str:
+    """Returns a board's head and overall table, with what they mean, out of its Markdown."""
+    head, *sections = markdown.split("\n### ")
+    tables = [f"\n### {s.strip()}\n" for s in sections if s.startswith("Overall")]
+    meaning = "  \n".join(FOOT)
+    return "".join([head.strip(), "\n", *tables]) + (f"\n{meaning}\n" if tables else "")
+
+
+def front(name: str, markdown: str) -> str:
+    """Returns a suite's part of the front page."""
+    kind = PICTURES.get(name)
+    picture = f"\n![{kind}]({name}/{kind}.svg)\n" if kind else ""
+    return f"## {name}\n\n{overall(markdown)}{picture}\n[Every task and pair]({name}/board.md)\n"
 
 
 def main() -> None:

@@ -77,6 +77,17 @@ def test_entries_of_one_name_are_told_apart_by_their_options(tmp_path):
     assert names == {"naive", "aux_confidence(alpha_max=0.5)", "aux_confidence(alpha_max=0.75)"}
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_students_in_between_go_with_the_pair_unless_one_pair_has_several(tmp_path, several):
+    right = [[0, 0, 1], [0, 1, 1], [1, 1, 1]]
+    for supervisor, between in (("weak", "mid"), ("weaker", "low"), *([("weaker", "mid")] if several else [])):
+        entry = {"name": "bootstrapping", "intermediate": [between]}
+        write_record(tmp_path, right, supervisors=[supervisor], mitigations=[entry])
+    names = {r["mitigation"] for r in build_board([tmp_path]).data["rows"]}
+    apart = {'bootstrapping(intermediate=["low"])', 'bootstrapping(intermediate=["mid"])'}
+    assert names == (apart if several else {"bootstrapping"})
+
+
 def test_replicates_of_a_student_are_groups_of_their_own(tmp_path):
     for replicate in (0, 1):
         write_store(tmp_path, {"naive": 0.4}, seeds=3, groups=[("facts", "xs", "m")], start=replicate)

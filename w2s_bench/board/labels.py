@@ -11,6 +11,9 @@ from typing import Any
 from w2s_bench.board.records import Record
 
 NAIVE = "naive"
+OF_THE_PAIR = "intermediate"
+"""The mitigation option that names students between supervisor and student: it goes with the pair of models, and tells
+rows apart only where one pair has several."""
 
 
 @dataclass(frozen=True, order=True)
@@ -67,10 +70,12 @@ class Labels:
 def labels_of(records: Iterable[Record], dial: tuple[str, ...] = ()) -> Labels:
     """Returns the labels for a board that holds these records, whose protocols may differ in `dial`."""
     seen: dict[tuple[str, str], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    between: dict[tuple[str, str], set[str]] = defaultdict(set)
     counts: dict[tuple[str, str], int] = defaultdict(int)
     unique: dict[str, tuple[str, dict[str, Any]]] = {}
     for record in records:
         cell = record.cell
+        place = json.dumps([cell["task"], cell["supervisors"], cell["student"]], sort_keys=True)
         for kind, entries in (
             ("task", [cell["task"]]),
             ("supervisor", cell["supervisors"]),
@@ -78,16 +83,21 @@ def labels_of(records: Iterable[Record], dial: tuple[str, ...] = ()) -> Labels:
             ("mitigation", record.mitigations),
         ):
             for entry in entries:
+                if kind == "mitigation" and OF_THE_PAIR in entry:
+                    between[place, entry["name"]].add(json.dumps(entry[OF_THE_PAIR]))
                 unique.setdefault(f"{kind} {json.dumps(entry, sort_keys=True)}", (kind, entry))
     for kind, entry in unique.values():
         counts[kind, entry["name"]] += 1
         for key, value in entry.items():
             if key != "name":
                 seen[kind, entry["name"]][key].add(json.dumps(value, sort_keys=True))
+    several = {name for (_, name), values in between.items() if len(values) > 1}
     telling = {}
     for which, options in seen.items():
         present = {k: sum(k in e for kd, e in unique.values() if (kd, e["name"]) == which) for k in options}
         differing = [k for k, v in options.items() if len(v) > 1 or present[k] < counts[which]]
+        if which[0] == "mitigation" and which[1] not in several:
+            differing = [k for k in differing if k != OF_THE_PAIR]
         telling[which] = tuple(sorted(differing))
     return Labels(telling, dial)
 
