@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import warnings
 from dataclasses import replace
@@ -251,17 +250,6 @@ def test_frozen_features_are_kept_and_belong_to_their_weights(tmp_path):
         file.write_bytes(file.read_bytes()[:100])
     again, computed = features(0)
     assert torch.equal(first, again) and computed == 1
-
-
-def test_lora_without_peft_says_what_to_install():
-    recipe = replace(RECIPE, tune="lora")
-    if importlib.util.find_spec("peft") is None:
-        with pytest.raises(W2SError, match=r"tune=lora needs the package peft: pip install 'w2s_bench\[lora\]'"):
-            words_student(recipe)
-        return
-    student = fit(words_backbone, recipe, inputs_of(64))
-    assert all("lora" in n or n.startswith("head.") for n in student.trainable())
-    assert any("lora" in n for n in student.trainable())
 
 
 # --- preferences
