@@ -202,6 +202,61 @@ def test_refused_in_one_line_before_any_training(make, composer, monkeypatch, ov
     assert "\n" not in str(refused.value)
 
 
+ASKS = """
+from w2s_bench import hookimpl
+class Mute:
+    def fit(self, inputs, truth, lesson): ...
+    def label(self, inputs): ...
+class Forgetful(Mute):
+    def correct(self, inputs, answers): ...
+class Critic(Forgetful):
+    def save(self, folder): ...
+    def restore(self, folder, lesson): ...
+class Asks:
+    needs = {"correct"}
+    @hookimpl
+    def revise_labels(self, labels, pool): ...
+class Rewards:
+    needs = {"reward"}
+    @hookimpl
+    def revise_labels(self, labels, pool): ...
+@hookimpl
+def register_supervisors(register):
+    for name, cls in dict(mute=Mute, forgetful=Forgetful, a_critic=Critic).items():
+        register(name, cls)
+@hookimpl
+def register_mitigations(register):
+    register("asks", Asks)
+    register("rewards", Rewards)
+"""
+
+
+@pytest.mark.parametrize(
+    ("mitigation", "supervisors", "reason"),
+    [
+        ("asks", "mute", "'mute' has no `correct`; add one that does, such as 'a_critic'"),
+        ("asks", "forgetful,mute", "'forgetful' has no `save`; 'mute' has no `correct`; add one"),
+        ("asks", "mute,a_critic", None),
+        (
+            "rewards",
+            "a_critic",
+            "'rewards' asks a supervisor to `reward` during training: 'a_critic' has no `reward`",
+        ),
+        ("rewards", "ladder_xs_0,mute", None),
+    ],
+)
+def test_a_stack_is_refused_that_asks_what_no_supervisor_offers(tmp_path, mitigation, supervisors, reason):
+    (tmp_path / "asks.py").write_text(ASKS)
+    args = ["task=toy", "student=toy", f"supervisor=[{supervisors}]", f"mitigation=[{mitigation}]"]
+    registry = load([TOY, str(tmp_path / "asks.py")])
+    if reason is None:
+        assert len(compose.cells(args, False, registry).cells) == 1
+    else:
+        with pytest.raises(UsageError) as refused:
+            compose.cells(args, False, registry)
+        assert reason in str(refused.value)
+
+
 def test_refused_only_with_several(make):
     with pytest.raises(UsageError, match="engine is the same for a whole sweep"):
         make("engine=local,inline", multirun=True)

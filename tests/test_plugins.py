@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
 import re
@@ -105,6 +106,25 @@ def test_source_digest_follows_the_file(file):
     assert first == hashlib.sha256(Path(path).read_bytes()).hexdigest()
     Path(path).write_text(Path(path).read_text() + "\n# changed")
     assert load([path]).get("mitigation", "trick").source_sha256 != first
+
+
+def test_source_digest_covers_what_a_plugin_imports_from_the_built_ins(file, tmp_path):
+    code = (
+        "import sys; from w2s_bench.registry import load; r = load(); print({(k, n): [f.name for f in r.get(k, n)"
+        ".source.files] for k, n in [('student', 'ladder_m'), ('task', 'facts'), ('task', 'table'), "
+        "('mitigation', 'gce')]}, [m for m in ('torch', 'sklearn') if m in sys.modules])"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    files, heavy = ast.literal_eval(f"[{printed.replace('} [', '}, [')}]")
+    assert {"ladder.py", "rungs.py", "model.py", "tokenizer.py", "words.py"} <= set(files["student", "ladder_m"])
+    assert {"sandbox.py", "world.py", "words.py"} <= set(files["task", "facts"])
+    assert files["task", "table"] == ["reading.py", "table.py"] and files["mitigation", "gce"] == ["gce.py"]
+    assert heavy == []
+    (tmp_path / "elsewhere").mkdir()
+    places = [file("import w2s_bench.plugins.students.hf\n" + GOOD, name) for name in ("mine.py", "elsewhere/mine.py")]
+    here, there = (load([p]).get("mitigation", "trick").source for p in places)
+    assert {f.name for f in here.files} == {"mine.py", "hf.py"}
+    assert here.sha256 == there.sha256  # a place is no content
 
 
 def test_two_files_of_one_name(file, tmp_path):

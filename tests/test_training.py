@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import warnings
 from dataclasses import replace
@@ -253,17 +252,6 @@ def test_frozen_features_are_kept_and_belong_to_their_weights(tmp_path):
     assert torch.equal(first, again) and computed == 1
 
 
-def test_lora_without_peft_says_what_to_install():
-    recipe = replace(RECIPE, tune="lora")
-    if importlib.util.find_spec("peft") is None:
-        with pytest.raises(W2SError, match=r"tune=lora needs the package peft: pip install 'w2s_bench\[lora\]'"):
-            words_student(recipe)
-        return
-    student = fit(words_backbone, recipe, inputs_of(64))
-    assert all("lora" in n or n.startswith("head.") for n in student.trainable())
-    assert any("lora" in n for n in student.trainable())
-
-
 # --- preferences
 
 
@@ -312,14 +300,14 @@ def test_second_order_gradients_flow_through_a_step():
     generator = torch.Generator().manual_seed(0)
     labels = torch.rand(16, 2, generator=generator).softmax(-1)
     batch = batch_of(student, inputs_of(16), labels, torch.ones(16))
-    names, rates = list(student.trainable()), student.rates()
+    names = list(student.trainable())
     answers = torch.arange(16) % 2
 
     def meta_loss(weights):
         params = student.trainable()
         losses = student.losses(batch, 0.0, params=params)
         slopes = torch.autograd.grad((weights * losses).mean(), list(params.values()), create_graph=True)
-        stepped = {n: params[n] - 100 * rates[n] * s for n, s in zip(names, slopes, strict=True)}
+        stepped = {n: params[n] - 0.1 * s for n, s in zip(names, slopes, strict=True)}
         return torch.nn.functional.cross_entropy(student.logits(inputs_of(16, 5), torch.arange(16), stepped), answers)
 
     weights = torch.ones(16, requires_grad=True)
@@ -331,6 +319,26 @@ def test_second_order_gradients_flow_through_a_step():
         nudge[i] = h
         rise = (meta_loss(weights.detach() + nudge) - meta_loss(weights.detach() - nudge)).detach() / (2 * h)
         torch.testing.assert_close(slope[i], rise, rtol=0.05, atol=2e-5)
+
+
+@pytest.mark.parametrize("changes", [{}, {"weight_decay": 0.1, "clip_norm": 0.01, "schedule": "linear"}])
+def test_a_look_ahead_is_the_optimisers_step_without_its_first_moment(changes):
+    student = words_student(replace(RECIPE, **changes))
+    student.begin(10, 0.5)
+    for group in student.configure_optimizers().param_groups:
+        group["betas"] = (0.0, group["betas"][1])
+    labels = torch.eye(2)[torch.arange(16) % 2]
+    for k in range(3):
+        batch, params = batch_of(student, inputs_of(16, k), labels, torch.ones(16)), student.trainable()
+        weights = torch.ones(16, requires_grad=True)
+        loss = (student.losses(batch, 0.0, params=params) * weights).mean()
+        slopes = torch.autograd.grad(loss, list(params.values()), create_graph=True)
+        ahead = student.look_ahead(dict(zip(params, slopes, strict=True)))
+        flow = torch.autograd.grad(sum(a.square().sum() for a in ahead.values()), weights)[0]
+        assert bool(flow.isfinite().all()) and bool((flow != 0).any())
+        student.step(student.losses(batch, 0.0), batch)
+        for name, weight in student.trainable().items():
+            torch.testing.assert_close(ahead[name], weight, rtol=0, atol=1e-6)
 
 
 # --- what supervisors use

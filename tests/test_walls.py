@@ -76,6 +76,17 @@ def offenders(paths: list[Path], fault) -> dict[str, object]:
     return {str(p.relative_to(ROOT)): found for p in paths if (found := fault(p))}
 
 
+def test_plugins_import_each_other_by_full_names():
+    """Source digests follow these, and no others."""
+    plugins = [p for p in CODE if p.is_relative_to(ROOT / "plugins")]
+
+    def relative(path: Path) -> list[int]:
+        nodes = ast.walk(ast.parse(path.read_text()))
+        return [n.lineno for n in nodes if isinstance(n, ast.ImportFrom) and n.level]
+
+    assert offenders(plugins, relative) == {}
+
+
 def test_board_imports_neither_torch_nor_training_nor_referee():
     walled = (*HEAVY, "w2s_bench.training", "w2s_bench.referee")
     assert not offenders(room("board"), lambda p: of_package(imports_of(p), *walled))

@@ -26,7 +26,7 @@ from w2s_bench.registry import KINDS, Registry
 from w2s_bench.rerun import Commands
 from w2s_bench.schemas import LISTS, OWNED, recipe_options
 from w2s_bench.settings import check_range, check_trainer
-from w2s_bench.stacking import check_stack
+from w2s_bench.stacking import check_asked, check_stack
 from w2s_bench.sweeps import Axis
 
 CHOICES = ("hardware", "engine")
@@ -169,7 +169,10 @@ class Composer:
             for name in key[0]:
                 if key[0].count(name) > 1:
                     raise UsageError(f"supervisor=[{','.join(key[0])}]: '{name}' stands there twice; leave one out")
-            check_stack([self.registry.get("mitigation", n) for n in key[1]], len(supervisors))
+            stack = [self.registry.get("mitigation", n) for n in key[1]]
+            check_stack(stack, len(supervisors))
+            asked = [self.registry.get("supervisor", n) for n in key[0]]
+            check_asked(stack, asked, self.registry.entries("supervisor"))
             self._checked.add(key)
         return Cell(
             built["task"][0], supervisors, built["student"][0], mitigations, seed, protocol,

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from w2s_bench import __version__
+from w2s_bench import __version__, splitting
 from w2s_bench.cells import PROTOCOL_VERSION, Cell, Entry, digest
 from w2s_bench.errors import W2SError
 from w2s_bench.protocols import Recipe, Sizes
@@ -115,8 +115,17 @@ def without_places(value: Any) -> Any:
 
 def training_source() -> str:
     """Returns the digest of the code that turns votes into predictions."""
+    return _source(*(Path(__file__).parent / "training").glob("*.py"))
+
+
+def splitting_source() -> str:
+    """Returns the digest of the split rule that tasks share."""
+    return _source(Path(splitting.__file__))
+
+
+def _source(*files: Path) -> str:
     sha = hashlib.sha256(__version__.encode())
-    for path in sorted((Path(__file__).parent / "training").glob("*.py")):
+    for path in sorted(files):
         sha.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return sha.hexdigest()[:32]
 
@@ -130,6 +139,7 @@ class _Planner:
     def __init__(self, registry: Any) -> None:
         self.registry = registry
         self.source = training_source()
+        self.splitting = splitting_source()
         self.stages: dict[str, dict[str, Stage]] = {kind: {} for kind in KINDS}
         self._known: dict[Any, Any] = {}
         self._kept: list[Any] = []  # what is known by its id must not be collected
@@ -210,7 +220,7 @@ class _Planner:
         def make() -> str:
             seed = derive(cell.seed, "split")
             identity = self._identity("task", cell.task)
-            key = digest({"protocol": PROTOCOL_VERSION, "task": identity, "seed": seed})
+            key = digest({"protocol": PROTOCOL_VERSION, "task": identity, "seed": seed, "splitting": self.splitting})
             label = f"prepare {cell.task.name}, seed {cell.seed}"
             fingerprint = without_places(identity["fingerprint"])
             return self._add(Stage("prepare", key, (), label, cell.task, seed, cell.task, fingerprint=fingerprint))

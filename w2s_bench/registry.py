@@ -20,7 +20,7 @@ import pluggy
 
 from w2s_bench import hookspecs, loading, protocols, stacking, suites
 from w2s_bench.errors import UsageError, W2SError
-from w2s_bench.loading import Broken, Found
+from w2s_bench.loading import Broken, Found, Source
 from w2s_bench.options import Option, first_line, nearest, options_for
 
 KINDS = ("task", "supervisor", "student", "mitigation")
@@ -44,10 +44,14 @@ class Registration:
     distribution: str
     version: str
     module: str
-    source_sha256: str
-    """Of all source that belongs to the plugin (`loading.source_digest`)."""
+    source: Source = field(repr=False)
     declared: Mapping[str, Option] = field(default_factory=dict, repr=False)
     """Name, type and the plugin's own default of each option."""
+
+    @property
+    def source_sha256(self) -> str:
+        """Of all source that belongs to the plugin."""
+        return self.source.sha256
 
     def build(self, options: dict[str, Any] | None = None) -> Any:
         """Returns a fresh plugin object; options that are not given keep the entry's values."""
@@ -69,7 +73,7 @@ class Registry:
         self._origin: dict[tuple[str, str], Found] = {}
         self._plugins: list[Found] = []
         self._asked_for_commands = False
-        self._source_digest = functools.cache(loading.source_digest)  # sources are read once a registry
+        self._source = functools.cache(Source)  # sources are read once a registry
 
     def get(self, kind: str, name: str) -> Registration:
         """Returns the entry, or raises UsageError with the nearest valid name or the reason why it is broken."""
@@ -215,7 +219,7 @@ class Registry:
             raise W2SError(f"{who}: {problem}")
         return Registration(
             kind, name, cls, resolved, first_line(cls), found.distribution, found.version, cls.__module__,
-            self._source_digest(found, cls), declared,
+            self._source(found, cls), declared,
         )  # fmt: skip
 
     def _register_metric(self, found: Found, name: str, function: Callable[..., float]) -> None:

@@ -168,3 +168,28 @@ def _check_loop(
                     f"{stack}: '{owner.name}' trains in a loop of its own that does not ask `{lacking[0]}`, which "
                     f"'{other}' needs; leave one of them out"
                 )
+
+
+ASKED = ("correct", "reward")
+"""Needs that a supervisor meets by offering a method of that name, and by coming back from what it saved."""
+
+
+def check_asked(
+    mitigations: Sequence[Registration], supervisors: Sequence[Registration], all_supervisors: Sequence[Registration]
+) -> None:
+    """Returns nothing, or raises UsageError where a mitigation asks supervisors for what none of a cell's offers."""
+    for r in mitigations:
+        for need in ASKED:
+            if need not in getattr(r.cls, "needs", ()) or not all(_lacks(s, need) for s in supervisors):
+                continue
+            lacking = "; ".join(f"'{s.name}' has no `{_lacks(s, need)}`" for s in supervisors)
+            fit = next((s.name for s in all_supervisors if not _lacks(s, need)), None)
+            remedy = f"add one that does, such as '{fit}'" if fit else "no supervisor that is registered does"
+            raise UsageError(
+                f"mitigation '{r.name}' asks a supervisor to `{need}` during training: {lacking}; {remedy}"
+            )
+
+
+def _lacks(supervisor: Registration, need: str) -> str | None:
+    methods = (need, "save", "restore")
+    return next((m for m in methods if not callable(getattr(supervisor.cls, m, None))), None)

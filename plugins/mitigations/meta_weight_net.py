@@ -11,8 +11,10 @@ class MetaWeightNet:
     Source: Shu et al. 2019, arXiv 1902.07379, algorithm 1. Formula: weight = V(loss); a virtual step of the student
     under these weights; V descends on the loss of the stepped student on the meta set; then the real step with the
     new weights. The meta set holds the validation examples on which all supervisors agree: no ground truth.
-    Defaults: a hidden layer of 100, Adam at 1e-3 and meta batches of 100, as there; the virtual step uses the
-    student's own learning rates. Needs several supervisors. Cost: about 4.
+    Defaults: a hidden layer of 100, Adam at 1e-3 and meta batches of 100, as there. There the student's optimiser is
+    SGD and the virtual step leaves its momentum out; here it is AdamW, so the virtual step is AdamW's without its
+    first moment: a step of SGD at AdamW's rates would hardly move. In a training of a few hundred steps V learns
+    little at 1e-3. Needs several supervisors. Cost: about 4.
     """
 
     source = "Shu et al. 2019, arXiv 1902.07379"
@@ -42,12 +44,12 @@ class MetaWeightNet:
         weigh = network(self.options.hidden, rng).to(student.home)
         optimizer = torch.optim.Adam(weigh.parameters(), lr=self.options.lr)
         for batch, progress in problem.batches():
-            weights = student.trainable()
+            weights, given = student.trainable(), batch.weights.to(student.home)
             losses = student.losses(batch, progress, params=weights)
             example_weights = weigh(losses.detach()[:, None])[:, 0]
-            slopes = torch.autograd.grad((example_weights * losses).mean(), list(weights.values()), create_graph=True)
-            rates = student.rates()
-            stepped = {n: w - rates[n] * s for (n, w), s in zip(weights.items(), slopes, strict=True)}
+            loss = (example_weights * losses * given).sum() / given.sum()
+            slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
+            stepped = student.look_ahead(dict(zip(weights, slopes, strict=True)))
             drawn = trusted[torch.randint(len(trusted), (self.options.meta_batch,), generator=rng)]
             logits = student.logits(problem.pool.validation, drawn, params=stepped)
             meta_loss = torch.nn.functional.cross_entropy(logits, answers[drawn].to(student.home))

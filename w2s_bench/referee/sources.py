@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +23,16 @@ class Sources:
     """The files of the plugins that a plan uses, as they were when it was made."""
 
     def __init__(self, registry: Any, plan: Plan) -> None:
-        self._files: dict[tuple[str, str], Path] = {}
-        self._stamps: dict[Path, tuple[int, int]] = {}
-        for key in {key for stage in plan.stages.values() for key in _plugins(stage)}:
-            module = sys.modules.get(registry.get(*key).cls.__module__)
-            if module is not None and getattr(module, "__file__", None):
-                path = self._files[key] = Path(str(module.__file__))
-                self._stamps[path] = _stamp(path)
+        keys = {key for stage in plan.stages.values() for key in _plugins(stage)}
+        self._files: dict[tuple[str, str], tuple[Path, ...]] = {key: registry.get(*key).source.files for key in keys}
+        self._stamps = {path: _stamp(path) for files in self._files.values() for path in files}
 
     def check(self, stage: Stage) -> None:
         """Raises Changed where a plugin of a stage that has just run was edited since it was planned."""
         for key in _plugins(stage):
-            path = self._files.get(key)
-            if path is not None and _stamp(path) != self._stamps[path]:
-                raise Changed(f"the source of {key[0]} {key[1]!r}, {path},")
+            for path in self._files[key]:
+                if _stamp(path) != self._stamps[path]:
+                    raise Changed(f"the source of {key[0]} {key[1]!r}, {path},")
 
 
 def _plugins(stage: Stage) -> list[tuple[str, str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor, nn
 
@@ -54,4 +56,6 @@ def with_adapters(body: nn.Module) -> nn.Module:
     if not linear:
         raise W2SError("student.tune=lora: this student has no linear layers; use tune=full or tune=probe")
     body.requires_grad_(False)
-    return inject_adapter_in_model(LoraConfig(r=8, lora_alpha=16, target_modules=linear), body)
+    with warnings.catch_warnings():  # peft sees by itself that a Conv1D stores its weights transposed, and says so
+        warnings.filterwarnings("ignore", message="fan_in_fan_out")
+        return inject_adapter_in_model(LoraConfig(r=8, lora_alpha=16, target_modules=linear), body)

@@ -119,11 +119,27 @@ class Student(lightning.LightningModule):
         """Returns the weights being trained, by the names that `losses(params=...)` takes."""
         return {n: p for n, p in self.classifier.named_parameters() if p.requires_grad}
 
-    def rates(self) -> dict[str, float]:
-        """Returns the learning rate of the step about to be taken, for each of the `trainable` weights."""
-        scale = self._scale()
-        peaks = {True: self.recipe.head_lr * scale, False: self.recipe.body_lr * scale}
-        return {name: peaks[name.startswith("head.")] for name in self.trainable()}
+    def look_ahead(self, slopes: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Returns the `trainable` weights as one step of the optimiser down these slopes would make them.
+
+        AdamW's step without its first moment, as one of SGD would be without its momentum: what these slopes move in
+        the end, which the moment spreads over the steps that follow. It can be differentiated in `slopes`; the second
+        moment counts as a constant there, for otherwise a first step, down the signs of the slopes, has no derivative.
+        """
+        optimizer = self._optimizer or self.configure_optimizers()
+        clip = self.recipe.clip_norm
+        if clip:
+            norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(s) for s in slopes.values()]))
+            slopes = {name: s * (clip / (norm + 1e-6)).clamp(max=1.0) for name, s in slopes.items()}
+        group_of = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+        stepped = {}
+        for name, weight in self.trainable().items():
+            group, state = group_of[id(weight)], optimizer.state.get(weight, {})
+            beta, lr = group["betas"][1], group["peak"] * self._scale()
+            square = (1 - beta) * slopes[name].detach() ** 2 + beta * state.get("exp_avg_sq", 0.0)
+            size = (square / (1 - beta ** (self.taken + 1))).sqrt() + group["eps"]
+            stepped[name] = weight * (1 - lr * group["weight_decay"]) - lr * slopes[name] / size
+        return stepped
 
     def logits(self, inputs: Inputs, index: Tensor, params: dict[str, Tensor]) -> Tensor:
         """Returns logits [B, C] of the examples at `index`, with `params` in place of the weights."""
