@@ -73,7 +73,7 @@ class Checked:
         return "fail" if any(f.status == "fail" for f in self.findings) else "pass"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """All that was found of a target."""
 
@@ -121,7 +121,7 @@ class Report:
                 table.add_row(status, f.check.replace("_", " "), said)
             console.print(table)
             console.print()
-        console.print(Text(self.summary, style="" if self.passed else "bold red"))
+        console.print(Text(self.summary, style="" if self.passed else "bold red"), soft_wrap=True)
         return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
     @property
@@ -136,9 +136,12 @@ class Report:
     def __str__(self) -> str:
         return self.text()
 
+    def __repr__(self) -> str:
+        return f"<Report: {self.summary}>"
+
 
 class once(Generic[T]):
-    """A value that a subject makes when first asked; where that fails it is said once, and who asks again is skipped."""
+    """A value that a subject makes when first asked; where that fails it is said once, who asks again is skipped."""
 
     def __init__(self, make: Callable[[Any], T]) -> None:
         self.make = make

@@ -15,6 +15,7 @@ from w2s_bench.protocols import Inputs, Lesson
 
 PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 """How a pickle begins."""
+COMPANY = "keep nothing of a batch but the text itself"
 
 
 class Subject(Placed):
@@ -85,8 +86,9 @@ def each_text_alone(subject: Subject) -> None:
     place, made = subject.fitted
     inputs = place.splits["test"].inputs
     order = np.random.default_rng(0).permutation(len(inputs))[: len(inputs) // 2]
-    half = subject.label(made, inputs.take(order))
-    _compare(subject.votes[order], half, "keep nothing of a batch but the text itself", close=1e-4)
+    _compare(subject.votes[order], subject.label(made, inputs.take(order)), COMPANY, close=1e-4)
+    for row in order[:4]:
+        _compare(subject.votes[[row]], subject.label(made, inputs.take([row])), COMPANY, close=1e-4)
 
 
 def saves(subject: Subject) -> str:
