@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import json
@@ -69,7 +70,7 @@ def options(subject: Subject) -> str:
     if own is None:
         return "none"
     helps = help_texts(subject.entry.kind, subject.entry.cls)
-    names = list(own.__dataclass_fields__)
+    names = [f.name for f in dataclasses.fields(own)]
     silent = [name for name in names if not helps.get(name)]
     if silent:
         raise Failed(f"{', '.join(silent)} has no help", f'write """what it does""" under `{silent[0]}: ...`')

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +40,9 @@ class Placed(Entry):
         known = self.registry.entries("task")
         own = [t for t in known if t.module.removeprefix("w2s_file_") == self.entry.module.removeprefix("w2s_file_")]
         beside = [t for t in known if t.distribution == self.entry.distribution and t not in own]
-        for name, make in [*((t.name, t.build) for t in own), ("toy", ToyTask), *((t.name, t.build) for t in beside)]:
+        makers: list[tuple[str, Callable[[], Any]]] = [(t.name, t.build) for t in own]
+        makers += [("toy", ToyTask), *((t.name, t.build) for t in beside)]
+        for name, make in makers:
             try:
                 yield _loaded(name, make())
             except UsageError:  # one that needs an option, such as a file
