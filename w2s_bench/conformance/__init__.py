@@ -8,12 +8,13 @@ assert report.passed, report
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from w2s_bench.conformance import general
-from w2s_bench.conformance.findings import Checked, Finding, Report, ask
+from w2s_bench.conformance.findings import Check, Checked, Finding, Report, ask
 from w2s_bench.conformance.targets import Target, resolve
 from w2s_bench.errors import UsageError
 from w2s_bench.options import nearest
@@ -85,6 +86,7 @@ def _entry(entry: Registration, everything: Registry, given: dict[str, Any], tas
                 raise UsageError(f"{entry.kind} '{entry.name}': {name}: {e}") from e
     file = _file_of(entry)
     own: Any
+    checks: Sequence[Check]
     if entry.kind == "task":
         from w2s_bench.conformance import tasks
 
@@ -108,8 +110,6 @@ def _entry(entry: Registration, everything: Registry, given: dict[str, Any], tas
 
 
 def _file_of(entry: Registration) -> Path | None:
-    import sys
-
     file = getattr(sys.modules.get(entry.module), "__file__", None)
     return Path(file) if file else None
 
