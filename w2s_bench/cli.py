@@ -22,6 +22,8 @@ VERBS = {
     "suite": ("w2s_bench.cli_run", "Run or resume a suite, then print its board."),
     "list": ("w2s_bench.cli_list", "What there is: tasks, supervisors, students, mitigations and more."),
     "show": ("w2s_bench.cli_show", "One plugin: what it does, its options, what it needs."),
+    "check": ("w2s_bench.cli_check", "Conformance of a plugin: does it keep to what others rely on?"),
+    "new": ("w2s_bench.cli_new", "A plugin to start from, installable, with its test."),
     "board": ("w2s_bench.board.commands", "The board, from records and score files alone."),
     "plot": ("w2s_bench.board.commands", "A picture: scaling, stack, imitation or cost."),
     "verify": ("w2s_bench.board.commands", "Checks a store: digests, scores, counts."),

@@ -80,8 +80,9 @@ def network(hidden, rng):
     """Returns V: a loss [B, 1] to a weight in (0, 1) [B, 1], its weights drawn from `rng`."""
     import torch
 
+    bare = torch.nn.utils.skip_init  # torch's own start would draw from the global stream
     layers = torch.nn.Sequential(
-        torch.nn.Linear(1, hidden), torch.nn.ReLU(), torch.nn.Linear(hidden, 1), torch.nn.Sigmoid()
+        bare(torch.nn.Linear, 1, hidden), torch.nn.ReLU(), bare(torch.nn.Linear, hidden, 1), torch.nn.Sigmoid()
     )
     with torch.no_grad():
         for weight in layers.parameters():

@@ -1,0 +1,174 @@
+"""What a student must keep to. The docstring of a check is what it expects."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from w2s_bench.conformance.findings import Failed, Skipped, once
+from w2s_bench.conformance.settings import RECIPE, SEED, Place, Placed
+from w2s_bench.conformance.trial import streams
+from w2s_bench.errors import UsageError
+from w2s_bench.protocols import Backbone, Tuning
+
+TEXTS = 16
+EXTRA = 3
+"""Positions of padding beyond the longest text, as a longer neighbour in the batch would bring them."""
+
+
+class Subject(Placed):
+    """A student, with a backbone that has read texts of the first task that it reads."""
+
+    def backbone(self, seed: int = SEED) -> Backbone:
+        """Returns a fresh backbone, with torch's stream as the harness seeds it."""
+        with streams(seed):
+            made = self.entry.build(self.options).backbone(seed)
+        made.module.eval()
+        return made
+
+    @once
+    def read(self) -> tuple[Place, Backbone, list[list[int]]]:
+        """Returns the place, a backbone, and the token ids of some texts; skipped where it asks for an option first."""
+
+        def trying(place: Place) -> tuple[Place, Backbone, list[list[int]]]:
+            made = self.backbone()
+            limit = min(self.recipe.max_length, made.max_length or self.recipe.max_length)
+            rows = made.encode(place.splits["test"].inputs.text[:TEXTS])
+            return place, made, [list(row)[:limit] for row in rows]
+
+        try:
+            return self.first_that_reads(trying)
+        except UsageError as needs:
+            raise Skipped(str(needs)) from None
+
+    @once
+    def features(self) -> Tensor:
+        """Returns features [B, H] of the texts, read together."""
+        _, made, rows = self.read
+        return features(made, rows)
+
+    @property
+    def recipe(self) -> Any:
+        """Returns the recipe with the entry's own learning rates, tuning and length."""
+        given = {**self.entry.options, **self.options}
+        return replace(RECIPE, **{k: given[k] for k in Tuning.__dataclass_fields__ if k in given and k != "replicate"})
+
+
+def features(backbone: Backbone, rows: list[list[int]], extra: int = 0, other_pad: bool = False) -> Tensor:
+    """Returns features [B, H] of token ids in one batch, padded by `extra` more than the longest."""
+    long = max(1, *map(len, rows)) + extra
+    pad = next(i for i in {t for row in rows for t in row} | {backbone.pad_id} if not other_pad or i != backbone.pad_id)
+    ids, mask = torch.full((len(rows), long), pad), torch.zeros((len(rows), long), dtype=torch.int64)
+    for k, row in enumerate(rows):
+        at = slice(long - len(row), long) if backbone.padding_side == "left" else slice(0, len(row))
+        ids[k, at], mask[k, at] = torch.tensor(row, dtype=torch.int64), 1
+    with torch.inference_mode():
+        return backbone.module(ids, mask).clone()
+
+
+def encodes(subject: Subject) -> str:
+    """It encodes each text as a list of token ids."""
+    place, made, rows = subject.read
+    if len(rows) != TEXTS or not all(isinstance(t, (int, np.integer)) for row in rows for t in row):
+        raise Failed(f"{str(rows)[:60]} came for {TEXTS} texts", "return a list of lists of ints")
+    if made.padding_side not in ("left", "right"):
+        raise Failed(f"its padding_side is {made.padding_side!r}", "say `left` or `right`")
+    return f"{min(map(len, rows))} to {max(map(len, rows))} tokens a text on the task {place.task.name}"
+
+
+def width(subject: Subject) -> str:
+    """It gives each text a finite vector of the width it says."""
+    _, made, rows = subject.read
+    came = subject.features
+    if came.shape != (len(rows), made.width):
+        raise Failed(f"{list(came.shape)} came where {[len(rows), made.width]} were due", "pool over tokens, fix width")
+    if not bool(came.isfinite().all()):
+        raise Failed("some are not finite", "see what it makes of a padded batch")
+    return f"width {made.width}"
+
+
+def padding(subject: Subject) -> None:
+    """Features depend neither on neighbours nor on padding."""
+    _, made, rows = subject.read
+    together = subject.features
+    alone = torch.cat([features(made, [row]) for row in rows])
+    _near(alone, together, "neighbours move them", "read each row by itself")
+    _near(alone, features(made, rows, EXTRA), "padding moves them", "read by the attention mask alone")
+    _near(alone, features(made, rows, EXTRA, other_pad=True), "the id of the padding moves them", "read by the mask")
+
+
+def same_seed(subject: Subject) -> None:
+    """The same seed gives the same weights, bit for bit."""
+    _ = subject.read
+    one, two = (subject.backbone().module.state_dict() for _ in range(2))
+    differ = [name for name in one if not torch.equal(one[name], two[name])]
+    if differ:
+        raise Failed(f"{differ[0]} differs", "draw from torch's stream, which is seeded, or from `seed`")
+
+
+def fresh_copies(subject: Subject) -> None:
+    """Each backbone is a copy of its own."""
+    _, made, _ = subject.read
+    held = {w.data_ptr() for w in made.module.parameters()}
+    shared = [name for name, w in subject.backbone().module.named_parameters() if w.data_ptr() in held]
+    if shared:
+        raise Failed(f"two share {shared[0]}", "load or copy the network inside `backbone`")
+
+
+def identity(subject: Subject) -> str:
+    """Its identity names weights, and no place on this machine."""
+    _, made, _ = subject.read
+    if not all(isinstance(part, str) for item in made.identity.items() for part in item):
+        raise Failed(f"{made.identity!r:.60} came", "return names and digests as str")
+    places = [v for v in made.identity.values() if os.path.isabs(v)]
+    if places:
+        raise Failed(f"{places[0]} is a place", "name the folder and give a digest of its content")
+    return ", ".join(f"{k} {v}" for k, v in made.identity.items())[:60] or "empty"
+
+
+def trains(subject: Subject) -> str:
+    """Finetuned twice it predicts the same probabilities, bit for bit."""
+    place = subject.read[0]
+    first, second = (_finetuned(subject, place, subject.recipe) for _ in range(2))
+    _valid(first)
+    if not torch.equal(first, second):
+        raise Failed(f"predictions differ by up to {float((first - second).abs().max()):.2g}", "draw nothing by itself")
+    return f"tune={subject.recipe.tune}"
+
+
+def probes(subject: Subject) -> None:
+    """A head on its frozen features predicts probabilities."""
+    place = subject.read[0]
+    _valid(_finetuned(subject, place, replace(subject.recipe, tune="probe")))
+
+
+CHECKS = (encodes, width, padding, same_seed, fresh_copies, identity, trains, probes)
+
+
+def _finetuned(subject: Subject, place: Place, recipe: Any) -> Tensor:
+    from w2s_bench.training.finetune import finetune
+
+    split = place.splits["transfer"]
+    labels = torch.nn.functional.one_hot(torch.as_tensor(np.asarray(split.truth)).long(), place.task.n_classes).float()
+    with streams(SEED):
+        fitted = finetune(
+            subject.entry.build(subject.options).backbone(SEED), place.task, split.inputs, labels, recipe, SEED
+        )
+        return fitted.predict(place.splits["test"].inputs)
+
+
+def _valid(predictions: Tensor) -> None:
+    total = predictions.sum(-1)
+    if not bool(predictions.isfinite().all()) or bool(((total - 1).abs() > 1e-3).any()):
+        raise Failed("rows are not finite or do not sum to 1", "see that its features stay small and finite")
+
+
+def _near(one: Tensor, two: Tensor, what: str, remedy: str) -> None:
+    apart = float((one - two).abs().max() / one.abs().max().clamp(min=1e-6))
+    if not apart < 1e-3:
+        raise Failed(f"{what} by {apart:.1%}", remedy)

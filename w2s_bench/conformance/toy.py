@@ -1,0 +1,156 @@
+"""The toy problem that plugins are tried on: made of nothing, fitted in a tenth of a second.
+
+Texts are eight words out of sixty-four; each word has a value, and the class is whether the values sum above zero.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from w2s_bench.protocols import Backbone, Inputs, Lesson, Sizes, Split
+
+WORDS = [f"w{i}" for i in range(64)]
+VALUES = np.random.default_rng(7).normal(size=64)
+
+
+def ids_of(texts: list[str]) -> np.ndarray:
+    """Returns word numbers [N, 8]."""
+    return np.array([[int(w[1:]) for w in t.split()] for t in texts]).reshape(len(texts), 8)
+
+
+def truth_of(texts: list[str]) -> np.ndarray:
+    """Returns classes [N]."""
+    return (VALUES[ids_of(texts)].sum(1) > 0).astype(np.int64)
+
+
+def coin(text: str, salt: str) -> float:
+    """Returns a number in [0, 1) that depends on the two alone."""
+    return int.from_bytes(hashlib.sha256((salt + text).encode()).digest()[:4], "big") / 2**32
+
+
+class ToyTask:
+    """Sums of word values above zero."""
+
+    kind: ClassVar[str] = "classification"
+
+    def fingerprint(self) -> str:
+        """Returns the version."""
+        return "toy-1"
+
+    def load(self, seed: int, sizes: Sizes) -> tuple[list[str], dict[str, Split]]:
+        """Returns the classes below and above, and the splits."""
+        rng = np.random.default_rng(seed)
+        wanted = {
+            "supervision": sizes.n_supervision,
+            "transfer": sizes.n_transfer,
+            "validation": sizes.n_validation,
+            "test": sizes.n_test,
+        }
+        splits, start = {}, 0
+        total = sum(wanted.values())
+        drawn = np.unique(rng.integers(0, 64, (2 * total, 8)), axis=0)
+        drawn = drawn[rng.permutation(len(drawn))]
+        for name, size in wanted.items():
+            rows = drawn[start : start + size]
+            texts = [" ".join(WORDS[i] for i in row) for row in rows]
+            inputs = Inputs([f"toy-{start + i}" for i in range(size)], texts, None, rows.max(1).astype(float))
+            splits[name] = Split(inputs, truth_of(texts))
+            start += size
+        return ["below", "above"], splits
+
+
+class ToySupervisor:
+    """A ridge fit on the first `words` words of the vocabulary, some of whose labels are flipped."""
+
+    @dataclass
+    class Options:
+        words: int = 64
+        """How much of the vocabulary it knows."""
+        flips: float = 0.0
+        """Share of labels that it gets wrong at random, always the same ones."""
+        salt: str = "a"
+        """Which ones."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    def fit(self, inputs: Inputs, truth: np.ndarray, lesson: Lesson) -> None:
+        """Solves the ridge regression."""
+        x = self._counts(inputs)
+        self.weights = np.linalg.solve(x.T @ x + np.eye(x.shape[1]), x.T @ (2.0 * truth - 1.0))
+
+    def label(self, inputs: Inputs) -> np.ndarray:
+        """Returns probabilities [N, 2]."""
+        p = self._clean(inputs)
+        flipped = np.array([coin(t, self.options.salt) < self.options.flips for t in inputs.text], dtype=bool)
+        p = np.where(flipped, 1 - p, p)
+        return np.stack([1 - p, p], 1)
+
+    def reward(self, inputs: Inputs, answers: np.ndarray) -> np.ndarray:
+        """Returns [N] the probability of each answer."""
+        return self.label(inputs)[np.arange(len(inputs)), np.asarray(answers)]
+
+    def correct(self, inputs: Inputs, answers: np.ndarray) -> np.ndarray:
+        """Returns [N] what it thinks itself, flips apart."""
+        return (self._clean(inputs) > 0.5).astype(int)
+
+    def save(self, folder: Path) -> None:
+        """Writes weights.json."""
+        (folder / "weights.json").write_text(json.dumps(self.weights.tolist()))
+
+    def restore(self, folder: Path, lesson: Lesson) -> None:
+        """Reads it."""
+        self.weights = np.array(json.loads((folder / "weights.json").read_text()))
+
+    def _counts(self, inputs: Inputs) -> np.ndarray:
+        x = np.zeros((len(inputs), 64))
+        np.add.at(x, (np.arange(len(inputs))[:, None], ids_of(inputs.text)), 1.0)
+        x[:, self.options.words :] = 0.0
+        return x
+
+    def _clean(self, inputs: Inputs) -> np.ndarray:
+        return 1 / (1 + np.exp(-4 * self._counts(inputs) @ self.weights))
+
+
+class ToyStudent:
+    """A bag of word embeddings under one hidden layer."""
+
+    @dataclass
+    class Options:
+        width: int = 128
+        """Hidden units."""
+        body_lr: float = 1e-2
+        """Peak learning rate of the body."""
+        head_lr: float = 1e-2
+        """Peak learning rate of the head."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    def backbone(self, seed: int) -> Backbone:
+        """Returns a new bag, its weights drawn from torch's global generator, which the harness has seeded."""
+        import torch
+
+        class Bag(torch.nn.Module):
+            def __init__(self, width):
+                super().__init__()
+                self.words = torch.nn.Embedding(65, 32)
+                self.hidden = torch.nn.Linear(32, width)
+
+            def forward(self, input_ids, attention_mask):
+                bag = (self.words(input_ids) * attention_mask[..., None]).sum(1)
+                return torch.relu(self.hidden(bag))
+
+        return Backbone(
+            module=Bag(self.options.width),
+            encode=lambda texts: ids_of(texts).tolist(),
+            pad_id=64,
+            width=self.options.width,
+            identity={"name": "toy", "width": str(self.options.width)},
+        )
