@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from w2s_bench import cells
+
 SETTINGS = {"version": 1, "metric": "accuracy", "sizes": {"n_test": 400}, "training": {"batch_size": 32}}
 
 
@@ -62,7 +64,7 @@ def write_record(
     record: dict[str, Any] = {
         "schema": 1,
         "digest": name,
-        "protocol": digest(protocol),
+        "protocol": cells.digest(protocol),
         "protocol_settings": protocol,
         "suite": extra.pop("suite", None),
         "cell": cell,

@@ -24,7 +24,7 @@ VERBS = {
     "show": ("w2s_bench.cli_show", "One plugin: what it does, its options, what it needs."),
     "board": ("w2s_bench.board.commands", "The board, from records and score files alone."),
     "plot": ("w2s_bench.board.commands", "A picture: scaling, stack, imitation or cost."),
-    "verify": ("w2s_bench.board.commands", "Checks a store: digests, scores, counts."),
+    "verify": ("w2s_bench.cli_verify", "Checks a store: digests, scores, counts; reruns cells of it."),
     "import": ("w2s_bench.board.commands", "Records from other tools' result files."),
     "status": ("w2s_bench.referee.commands", "What is done, running, failed and to do."),
     "doctor": ("w2s_bench.referee.commands", "Versions, devices, caches, plugins: what works and what to do."),

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from w2s_bench.cells import label
 from w2s_bench.errors import UsageError
 from w2s_bench.plan import SCHEMA
 from w2s_bench.referee.progress import spell
@@ -43,7 +44,7 @@ def look(given: str | None = None) -> dict[str, Any]:
         "running": running,
         "to_do": to_do,
         "suites": suites,
-        "failures": [{"cell": _name(r["cell"]), "status": r["status"], "reason": r["reason"]} for r in failures],
+        "failures": [{"cell": label(r["cell"]), "status": r["status"], "reason": r["reason"]} for r in failures],
         "seconds": {
             # over all records each stage stands once as not cached
             "spent": sum(s["seconds"] for c in costs for s in c["stages"].values() if not s["cached"]),
@@ -85,12 +86,6 @@ def _read(path: Path) -> Any:
         return json.loads(path.read_text())
     except (OSError, ValueError):
         return None
-
-
-def _name(cell: dict[str, Any]) -> str:
-    weak = "+".join(s["name"] for s in cell["supervisors"])
-    stack = "+".join(m["name"] for m in cell["mitigations"])
-    return f"{cell['task']['name']}  {weak} > {cell['student']['name']}  {stack}  seed {cell['seed']}"
 
 
 def _left(running: list[dict[str, Any]]) -> float | None:
