@@ -26,7 +26,7 @@ from w2s_bench.registry import Registry
 if TYPE_CHECKING:
     from w2s_bench.referee.engines import Engine
 
-CHANGED = 0.02
+CHANGED = 0.05
 """Share of test answers that may differ between machines or versions."""
 ACCURACY = 0.01
 """By how much floor, student and ceiling accuracy may differ between machines or versions."""
