@@ -17,6 +17,7 @@ from rich.console import Console
 
 from w2s_bench import compose, exchange, rerun
 from w2s_bench.board.packing import pack
+from w2s_bench.errors import UsageError
 from w2s_bench.plan import plan_cells
 from w2s_bench.recheck import rerun_cells
 from w2s_bench.referee.engines import PRELOAD, LocalEngine
@@ -132,6 +133,12 @@ def test_overrides_give_the_cell_again_whatever_the_defaults_are(registry):
         record = {"cell": cell.describe(), "protocol_settings": one.settings}
         again = compose.cells(rerun.overrides(record), False, registry)
         assert again.cells == [cell]
+
+
+def test_a_store_without_results_is_said(tmp_path, registry):
+    (tmp_path / "records").mkdir()
+    with pytest.raises(UsageError, match="no result"):
+        rerun_cells(tmp_path, 1, 0, registry)
 
 
 def verify(*words: str) -> subprocess.CompletedProcess[str]:

@@ -19,7 +19,7 @@ from w2s_bench.board.files import StoreFiles
 from w2s_bench.board.packing import rounded
 from w2s_bench.board.records import Record, read_record
 from w2s_bench.cells import Run, label
-from w2s_bench.errors import W2SError
+from w2s_bench.errors import UsageError, W2SError
 from w2s_bench.plan import PlannedCell, plan_cells, without_places
 from w2s_bench.registry import Registry
 
@@ -72,13 +72,15 @@ def rerun_cells(
     """Returns what became of `k` cells drawn from a store's results, run in a store and a cache of their own.
 
     `given` are overrides for what a record cannot hold (paths) and for `hardware`, `engine` and `trainer`; an `engine`
-    stays up for the next call.
+    stays up for the next call. UsageError where the store holds no result.
     """
     from w2s_bench.referee.sweep import run_cells
 
     files = StoreFiles(path)
     read = [r for name in files.names("records", ".json") for r in read_record(files, name, [])]
     able = sorted((r for r in read if r.ok and not r.raw.get("imported")), key=lambda r: r.digest)
+    if not able:
+        raise UsageError(f"{path} holds no result that could be run again")
     drawn = random.Random(seed).sample(able, min(k, len(able)))
     done = Rerunning(seed, len(able), [Rerun(r.digest, label(r.cell)) for r in drawn])
     with tempfile.TemporaryDirectory(prefix="w2s-rerun-") as folder:
@@ -170,7 +172,9 @@ def _predictions(content: bytes) -> tuple[list[str], np.ndarray]:
 def _provenance(record: Record) -> dict[str, Any]:
     """Returns what may make a rerun differ, by what people call it."""
     told = record.raw.get("provenance") or {}
-    plugins = {f"source of {p['kind']} {p['name']}": p["source_sha256"] for p in told.get("plugins") or []}
+    plugins = {
+        f"source of {p.get('kind')} {p.get('name')}": p.get("source_sha256") for p in told.get("plugins") or [] if p
+    }
     named = {
         "w2s_bench": "w2s_bench",
         "torch": "torch",
