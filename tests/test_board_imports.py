@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
-import click
 import pytest
 from board_records import write_store
-from click.testing import CliRunner
 
 from w2s_bench.board import build_board, render
-from w2s_bench.board.commands import add_commands
 from w2s_bench.board.importers import import_results, write_records
 from w2s_bench.board.packing import pack
 from w2s_bench.board.verify import verify_store
@@ -168,15 +167,63 @@ def test_scores_bent_together_with_their_digests_clash_with_other_records(store)
     assert problems and all("another true answer" in p for p in problems)
 
 
-def test_the_commands_of_this_room(store, tmp_path):
-    cli = click.Group()
-    add_commands(cli)
-    run = CliRunner()
-    done = run.invoke(cli, ["verify", str(store)])
-    assert done.exit_code == 0 and "all hold" in done.output
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda r: r.update(pgr="high"), "pgr is str, expected a number"),
+        (lambda r: r.update(predictions="x"), "predictions is str, expected an object"),
+        (lambda r: r.update(cost=3), "cost is int, expected an object"),
+        (lambda r: r.update(provenance=[]), "provenance is list, expected an object"),
+        (lambda r: r["provenance"].update(plugins=["x"]), "provenance.plugins[0] is str, expected an object"),
+        (lambda r: r["test"].update(student=None), "accuracy of the student is None"),
+        (lambda r: r["test"]["floor"].update(accuracy=True), "test.floor.accuracy is bool, expected a number"),
+        (lambda r: r["test"]["ceiling"].update(accuracy=1.5), "accuracy of the ceiling is 1.5"),
+        (lambda r: r.pop("test"), "not a whole record"),
+    ],
+)
+def test_records_of_another_shape_are_named_and_the_rest_is_built(store, change, words):
+    name = edit(store, change)
+    (problem,) = verify_store(store).problems
+    assert name in problem and words in problem
+    board = build_board([store])
+    assert any(name in n and words in n for n in board.notes) and board.data["records"]["ok"] == 3
+    assert all(render(board, face) for face in ("table", "json", "md", "csv", "latex", "html"))
+
+
+def test_a_protocol_is_the_digest_of_its_settings(store):
+    edit(store, lambda r: r["protocol_settings"].update(metric="auroc"))
+    (problem,) = verify_store(store).problems
+    assert "not the digest of its protocol_settings" in problem
+
+
+def test_missing_cells_and_several_protocols_are_notes(store):
+    (store / "suites").mkdir()
+    planned = [p.stem for p in (store / "records").glob("*.json")] + ["e" * 32]
+    (store / "suites" / "quick.json").write_text(json.dumps({"cells": planned}))
+    write_store(store, {"naive": 0.4}, seeds=1, settings={"version": 1, "metric": "auroc"})
+    done = verify_store(store)
+    assert done.sound and len(done.notes) == 2
+    assert "1 of 5 planned cells" in done.notes[0] and "2 protocols" in done.notes[1]
+
+
+def w2s(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "w2s_bench", *words], capture_output=True, text=True)
+
+
+def test_verify_as_typed(store):
+    done = w2s("verify", str(store))
+    assert done.returncode == 0 and "all hold" in done.stdout
     edit(store, lambda r: r.update(pgr=9.0))
-    done = run.invoke(cli, ["verify", str(store), "--json"])
-    assert done.exit_code == 1 and json.loads(done.output)["sound"] is False
-    if PEERS.is_dir():
-        done = run.invoke(cli, ["import", "aar", str(PEERS / "aar"), "--store", str(tmp_path / "aar")])
-        assert done.exit_code == 0 and "30 records" in done.output
+    done = w2s("verify", str(store), "--json")
+    assert done.returncode == 1 and json.loads(done.stdout)["sound"] is False
+
+
+@needs_peers
+def test_import_as_typed(tmp_path):
+    store = str(tmp_path / "store")
+    done = w2s("import", "aar", str(PEERS / "aar"), "--store", store)
+    assert done.returncode == 0 and "30 records" in done.stdout and done.stdout.count(": PGR 0.") == 5
+    assert "naive: PGR 0.204 [" in done.stdout and "critic: PGR -0.038 [" in done.stdout
+    done = w2s("import", "openai-w2s", str(PEERS / "openai-w2s"), "--store", store)
+    assert done.returncode == 0 and done.stdout.count("gap unresolved") == 3
+    assert "other protocols" in done.stderr and "--store" in done.stderr

@@ -7,9 +7,11 @@ import json
 
 import click
 import pytest
+from board_records import write_record
 from click.testing import CliRunner
 from referee_bench import Bench, cell, registry
 
+from w2s_bench.board.packing import pack
 from w2s_bench.errors import UsageError, W2SError
 from w2s_bench.plan import plan_cells
 from w2s_bench.referee import artefacts, doctor
@@ -111,6 +113,18 @@ def test_words_of_a_killed_sweep_are_dropped(bench):
     announcement._lock.release()  # as the kernel does for a killed process
     assert look(str(bench.store))["running"] == []
     assert not list((bench.store / ".running").glob("*.json"))
+
+
+def test_status_reads_imported_packed_and_broken_records(tmp_path, cli):
+    write_record(tmp_path / "one", [[0, 1], [1, 1], [1, 1]], cost={"seconds": 2.0, "device": None})
+    (tmp_path / "one" / "records" / "half.json").write_text('{"schema": 1, ')
+    found = look(str(tmp_path / "one"))
+    assert found["ok"] == 1 and found["seconds"]["a_cell"] == 2.0 and len(found["unusable"]) == 1
+    text = CliRunner().invoke(cli, ["status", "--store", str(tmp_path / "one")]).output
+    assert "unusable: records/half.json: not readable as JSON" in text
+    (tmp_path / "one" / "records" / "half.json").unlink()
+    pack(tmp_path / "one", tmp_path / "packed")
+    assert look(str(tmp_path / "packed"))["ok"] == 1
 
 
 def test_status_without_a_store(tmp_path):

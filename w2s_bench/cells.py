@@ -96,10 +96,15 @@ class Cell:
         }
 
     def label(self) -> str:
-        """Returns one line for people: `facts  ladder_xs_0 > ladder_m  easy_to_hard+aux_confidence  seed 3`."""
-        weak = "+".join(s.name for s in self.supervisors)
-        stack = "+".join(m.name for m in self.mitigations)
-        return f"{self.task.name}  {weak} > {self.student.name}  {stack}  seed {self.seed}"
+        """Returns one line for people."""
+        return label(self.describe())
+
+
+def label(cell: dict[str, Any]) -> str:
+    """Returns one line for a record's `cell`: `facts  ladder_xs_0 > ladder_m  easy_to_hard+aux_confidence  seed 3`."""
+    weak = "+".join(s["name"] for s in cell["supervisors"])
+    stack = "+".join(m["name"] for m in cell["mitigations"])
+    return f"{cell['task']['name']}  {weak} > {cell['student']['name']}  {stack}  seed {cell['seed']}"
 
 
 @dataclass(frozen=True)

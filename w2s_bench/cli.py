@@ -26,7 +26,7 @@ VERBS = {
     "new": ("w2s_bench.cli_new", "A plugin to start from, installable, with its test."),
     "board": ("w2s_bench.board.commands", "The board, from records and score files alone."),
     "plot": ("w2s_bench.board.commands", "A picture: scaling, stack, imitation or cost."),
-    "verify": ("w2s_bench.board.commands", "Checks a store: digests, scores, counts."),
+    "verify": ("w2s_bench.cli_verify", "Checks a store: digests, scores, counts; reruns cells of it."),
     "import": ("w2s_bench.board.commands", "Records from other tools' result files."),
     "status": ("w2s_bench.referee.commands", "What is done, running, failed and to do."),
     "doctor": ("w2s_bench.referee.commands", "Versions, devices, caches, plugins: what works and what to do."),

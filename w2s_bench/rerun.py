@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import Any
 
 from w2s_bench.cells import Cell, Entry, Protocol
+from w2s_bench.errors import UsageError
 from w2s_bench.registry import Registry
 from w2s_bench.schemas import LISTS, OWNED
 from w2s_bench.sweeps import as_override
@@ -75,6 +76,40 @@ def without_place(value: Any) -> Any:
     path = PurePath(value.removeprefix("file://"))
     place = path.is_absolute() or value.startswith("~") or os.path.exists(value)
     return path.name if place and path.name else value
+
+
+def overrides(record: dict[str, Any]) -> list[str]:
+    """Returns a record's cell as overrides, every option of it: they hold whatever the defaults are by now.
+
+    UsageError where the record says too little.
+    """
+    settings = record.get("protocol_settings")
+    if not settings:
+        raise UsageError("the record holds no protocol_settings")
+    values = flat(record["cell"], settings)
+    return [as_override(key, value) for key, value in values.items() if key not in FIXED]
+
+
+FIXED = ("protocol.version", "protocol.selection", "protocol.optimiser")
+"""What of a protocol nobody can set."""
+
+
+def flat(cell: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns a record's `cell` and `protocol_settings` by the keys that overrides have."""
+    values: dict[str, Any] = {}
+    for kind, entries in (
+        ("task", [cell["task"]]),
+        ("supervisor", cell["supervisors"]),
+        ("student", [cell["student"]]),
+        ("mitigation", cell["mitigations"] or [{"name": "naive"}]),
+    ):
+        names = [e["name"] for e in entries]
+        values[kind] = names if kind in LISTS else names[0]
+        for entry in entries:
+            where = f"{kind}.{entry['name']}" if kind in LISTS else kind
+            values |= {f"{where}.{option}": value for option, value in entry.items() if option != "name"}
+    protocol = {k: v for k, v in settings.items() if k != "sizes"}  # sizes are options of the task
+    return values | _flat(protocol, "protocol.") | {"seed": cell["seed"]}
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The verbs of this room: board, plot, import, verify."""
+"""The verbs of this room: board, plot, import."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,7 +18,7 @@ STORE = click.option(
 
 def add_commands(cli: click.Group) -> None:
     """Adds this room's verbs to the `w2s` group."""
-    for command in (board, plot, import_, verify):
+    for command in (board, plot, import_):
         cli.add_command(command)
 
 
@@ -77,34 +78,37 @@ def plot(kind: str, stores: tuple[str, ...], suite: str | None, out: str | None)
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--store", metavar="DIR", help="Store to write the records into.  [W2S_STORE, else w2s-runs]")
 def import_(format_: str, path: Path, store: str | None) -> None:
-    """Records from other tools' result files; FORMAT is aar or openai-w2s."""
+    """Records from other tools' result files, and the PGRs that they give; FORMAT is aar or openai-w2s."""
+    import tempfile
+
+    from w2s_bench.board import build_board
+    from w2s_bench.board.files import StoreFiles
     from w2s_bench.board.importers import import_results, write_records
+    from w2s_bench.board.records import read_record
+    from w2s_bench.board.untrusted import plain
 
     made = import_results(format_, path)
     target = stores_of((store,) if store else ())[0]
     write_records(made, target)
-    for line in made.notes:
-        click.echo(f"note: {line}", err=True)
+    with tempfile.TemporaryDirectory() as alone:
+        write_records(made, Path(alone))
+        data = build_board([alone]).data
+    for line in [*made.notes, *data["notes"]]:
+        click.echo(f"note: {plain(line)}", err=True)
+    for row in data["rows"]:
+        where = f"{row['task']}  {'+'.join(row['supervisors'])} > {row['student']}  {row['mitigation']}"
+        click.echo(plain(f"{where}: {_pgr(row)}, {len(row['seeds'])} seeds"))
+    files = StoreFiles(target)
+    held = {r.protocol for name in files.names("records", ".json") for r in read_record(files, name, [])}
+    if held - {r["protocol"] for r in made.records}:
+        click.echo(
+            f"note: {target} holds other protocols too, a board shows one: give these a --store of their own", err=True
+        )
     click.echo(f"{len(made.records)} records in {target}; see them with: w2s board --store {target}")
 
 
-@click.command()
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
-def verify(path: Path, as_json: bool) -> None:
-    """Checks a store: digests, scores against predictions, numbers against counts."""
-    import json
-
-    from w2s_bench.board.untrusted import plain
-    from w2s_bench.board.verify import verify_store
-
-    done = verify_store(path)
-    if as_json:
-        click.echo(json.dumps({**vars(done), "sound": done.sound}, indent=1))
-    else:
-        for line in done.problems:
-            click.echo(plain(line))
-        counts = f"{done.records} records, {done.predictions} prediction files, {done.scores} score files"
-        click.echo(f"{counts}: {'all hold' if done.sound else f'{len(done.problems)} problems'}")
-    if not done.sound:
-        sys.exit(1)
+def _pgr(row: dict[str, Any]) -> str:
+    pgr = row["pgr"]
+    if pgr is None:
+        return row["status"].replace("_", " ")
+    return f"PGR {pgr['mean']:.3f} [{pgr['low']:.3f}, {pgr['high']:.3f}]"

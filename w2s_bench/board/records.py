@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from w2s_bench.board.files import StoreFiles
+from w2s_bench.board.shape import RECORD, misfit
 from w2s_bench.cells import dials, digest
 
 SCHEMA = 1
@@ -153,17 +154,20 @@ def _problem(raw: Any, name: str) -> str | None:
             return "seed is not a whole number, or protocol is not a digest"
         if raw["status"] not in STATUSES:
             return f"status {_short(raw['status'])}, expected one of {', '.join(STATUSES)}"
-        return _problem_of_test(raw["test"]) if raw["status"] == "ok" else None
+        wrong = misfit(raw, RECORD)
+        return wrong or (_problem_of_test(raw["test"]) if raw["status"] == "ok" else None)
     except (KeyError, TypeError, AttributeError) as error:
         return f"not a whole record ({type(error).__name__}: {_short(error)})"
 
 
 def _problem_of_test(test: dict[str, Any]) -> str | None:
+    for who in ("floor", "student", "ceiling"):
+        value = (test.get(who) or {}).get("accuracy")
+        if not isinstance(value, int | float) or not 0 <= value <= 1:
+            return f"accuracy of the {who} is {_short(value)}, expected a number between 0 and 1"
     joint = test.get("joint")
     if joint is None:
-        values = [test[who]["accuracy"] for who in ("floor", "student", "ceiling")]
-        good = all(isinstance(v, int | float) and 0 <= v <= 1 for v in values)
-        return None if good else "neither joint counts nor three accuracies between 0 and 1"
+        return None
     counts = [joint.get(k, 0) for k in JOINT]
     if set(joint) - set(JOINT) or not all(isinstance(c, int) and c >= 0 for c in counts):
         return "joint counts are not eight whole numbers"

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from w2s_bench.board.design import JOINT_BITS, shared_test
 from w2s_bench.board.files import StoreFiles
 from w2s_bench.board.records import JOINT, Record, read_record
+from w2s_bench.cells import digest
 
 EXACT = 1e-9
 
@@ -29,6 +30,8 @@ class Verification:
     predictions: int = 0
     scores: int = 0
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What a reader should know and is no fault."""
 
     @property
     def sound(self) -> bool:
@@ -59,16 +62,37 @@ def verify_store(path: Path) -> Verification:
     files = StoreFiles(Path(path))
     done = Verification()
     truths = _Truths()
+    protocols: set[str] = set()
+    found: set[str] = set()
     for name in files.names("records", ".json"):
         for record in read_record(files, name, done.problems):
             done.records += 1
+            protocols.add(record.protocol)
+            found.add(record.digest)
             if record.ok and not record.raw.get("imported"):
                 done.problems += [f"{name}: {line}" for line in _check(record, done, truths)]
+    for name in files.names("suites", ".json"):
+        done.notes += _missing(files, name, found)
+    if len(protocols) > 1:
+        named = ", ".join(sorted(p[:12] for p in protocols))
+        done.notes.append(f"records follow {len(protocols)} protocols ({named}); a board shows one of them")
     return done
+
+
+def _missing(files: StoreFiles, name: str, found: set[str]) -> list[str]:
+    try:
+        planned = {str(c) for c in json.loads(files.read(name))["cells"]}
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        return [f"{name}: not a suite's plan ({type(error).__name__}); missing cells are not counted"]
+    missing = len(planned - found)
+    return [f"{name}: {missing} of {len(planned)} planned cells have no usable record"] if missing else []
 
 
 def _check(record: Record, done: Verification, truths: _Truths) -> list[str]:
     found = _check_numbers(record)
+    settings = record.raw.get("protocol_settings")
+    if digest(settings) != record.protocol:
+        found.append("its protocol is not the digest of its protocol_settings")
     predictions = _bytes(record, "predictions", found)
     scores = _bytes(record, "scores", found)
     done.predictions += predictions is not None

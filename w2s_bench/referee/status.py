@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from w2s_bench.board.files import StoreFiles
+from w2s_bench.board.records import read_record
+from w2s_bench.board.untrusted import plain
+from w2s_bench.cells import label
 from w2s_bench.errors import UsageError
-from w2s_bench.plan import SCHEMA
 from w2s_bench.referee.progress import spell
 from w2s_bench.referee.store import RUNNING, heard
 from w2s_bench.settings import store_folder
@@ -18,24 +21,26 @@ def look(given: str | None = None) -> dict[str, Any]:
     root = Path(store_folder(given))
     if not root.is_dir():
         raise UsageError(f"store {root} is not there; give --store DIR, or begin one with `w2s run` or `w2s suite`")
-    paths = sorted(p for p in (root / "records").glob("*.json") if not p.name.startswith("."))
-    records = [r for p in paths if isinstance(r := _read(p), dict) and r.get("schema") == SCHEMA]
-    by_digest = {r.get("digest"): r for r in records}
+    files = StoreFiles(root)
+    unusable: list[str] = []
+    records = [r.raw for name in files.names("records", ".json") for r in read_record(files, name, unusable)]
+    by_digest = {r["digest"]: r["status"] for r in records}
     running = heard(root / RUNNING)
     suites = {}
-    for path in sorted((root / "suites").glob("*.json")):
-        plan = _read(path) or {}
-        cells = [by_digest.get(d) for d in plan.get("cells", ())]
-        suites[str(plan.get("suite", path.stem))] = {
+    for name in files.names("suites", ".json"):
+        cells = [by_digest.get(d) for d in _planned(files, name, unusable)]
+        suites[Path(name).stem] = {
             "cells": len(cells),
-            "ok": sum(r is not None and r["status"] == "ok" for r in cells),
-            "failed": sum(r is not None and r["status"] != "ok" for r in cells),
-            "to_do": sum(r is None for r in cells),
+            "ok": sum(c == "ok" for c in cells),
+            "failed": sum(c not in (None, "ok") for c in cells),
+            "to_do": sum(c is None for c in cells),
         }
     failures = [r for r in records if r["status"] != "ok"]
     costs = [r["cost"] for r in records if r.get("cost")]
     to_do = sum(s["to_do"] for s in suites.values())
-    a_cell = sum(c["seconds"] for c in costs) / len(costs) if costs else None
+    each = [c["seconds"] for c in costs if c.get("seconds") is not None]
+    a_cell = sum(each) / len(each) if each else None
+    stages = [s for c in costs for s in (c.get("stages") or {}).values() if isinstance(s, dict)]
     return {
         "store": str(root),
         "ok": len(records) - len(failures),
@@ -43,15 +48,16 @@ def look(given: str | None = None) -> dict[str, Any]:
         "running": running,
         "to_do": to_do,
         "suites": suites,
-        "failures": [{"cell": _name(r["cell"]), "status": r["status"], "reason": r["reason"]} for r in failures],
+        "failures": [{"cell": label(r["cell"]), "status": r["status"], "reason": r.get("reason")} for r in failures],
+        "unusable": unusable,
         "seconds": {
             # over all records each stage stands once as not cached
-            "spent": sum(s["seconds"] for c in costs for s in c["stages"].values() if not s["cached"]),
+            "spent": sum(s.get("seconds") or 0 for s in stages if not s.get("cached")),
             "a_cell": a_cell,
             "left": _left(running) if running else None if a_cell is None else a_cell * to_do,
         },
-        "flops": sum(c["flops"] for c in costs),
-        "supervisor_calls": sum(c["supervisor_calls"] for c in costs),
+        "flops": sum(c.get("flops") or 0 for c in costs),
+        "supervisor_calls": sum(c.get("supervisor_calls") or 0 for c in costs),
     }
 
 
@@ -63,34 +69,31 @@ def describe(found: dict[str, Any]) -> str:
         of = f"{suite['ok']} of {suite['cells']} done, {suite['failed']} failed, {suite['to_do']} to do"
         lines.append(f"  suite {name}: {of}")
     if seconds["a_cell"] is not None:
-        cell = f"{seconds['a_cell']:.1f} s of training a cell"
-        lines.append(f"spent {spell(seconds['spent'])} of work ({cell}), about {found['flops']:.2g} operations")
+        lines.append(
+            f"spent {spell(seconds['spent'])} of work; training took {seconds['a_cell']:.1f} s a cell on average"
+        )
     for sweep in found["running"]:
         cells = sweep["cells"]
         left = sweep.get("seconds_left")
         lines.append(
             f"running for {spell(sweep['seconds'])}: {cells['done']} done, {cells['failed']} failed, "
-            f"{cells['left']} left" + ("" if left is None else f", about {spell(left)}")
+            f"{cells['left']} left" + ("" if left is None else f", about {spell(left)} to go")
         )
-        lines += [f"  {label}" for label in sweep["running"]]
+        lines += [f"  {stage}" for stage in sweep["running"]]
     if not found["running"]:
         rest = f"; to do: about {spell(seconds['left'])} of work" if found["to_do"] and seconds["left"] else ""
         lines.append("nothing is running" + rest)
     lines += [f"{f['status']}: {f['cell']}: {f['reason']}" for f in found["failures"]]
-    return "\n".join(lines)
+    lines += [f"unusable: {line}" for line in found["unusable"]]
+    return "\n".join(plain(line) for line in lines)
 
 
-def _read(path: Path) -> Any:
+def _planned(files: StoreFiles, name: str, unusable: list[str]) -> list[str]:
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-
-
-def _name(cell: dict[str, Any]) -> str:
-    weak = "+".join(s["name"] for s in cell["supervisors"])
-    stack = "+".join(m["name"] for m in cell["mitigations"])
-    return f"{cell['task']['name']}  {weak} > {cell['student']['name']}  {stack}  seed {cell['seed']}"
+        return [str(c) for c in json.loads(files.read(name))["cells"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        unusable.append(f"{name}: not a suite's plan ({type(error).__name__}); run `w2s suite` again to write it")
+        return []
 
 
 def _left(running: list[dict[str, Any]]) -> float | None:

@@ -1,0 +1,44 @@
+"""Of what kind each part of a record is: whatever fits here can be read without a surprise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+SIDE = {"accuracy": float, "auroc": float, "log_loss": float, "ece": float}
+FILE = {"path": str, "sha256": str, "run_sha256": str}
+STAGES = {k: {"seconds": float} for k in ("prepare", "supervise", "ceiling", "train")}
+RECORD: dict[str, Any] = {
+    "protocol_settings": {},
+    "suite": str,
+    "reason": str,
+    "track": str,
+    "imported": {"baselines": {"floor": [float], "ceiling": [float]}},
+    "test": {"floor": SIDE, "student": SIDE, "ceiling": SIDE, "agreement": {}, "supervisors": {}, "joint": {}},
+    "transfer": {},
+    "pgr": float,
+    "cost": {"device": str, "seconds": float, "flops": float, "supervisor_calls": float, "stages": STAGES},
+    "provenance": {"finished": str, "command": str, "git": {}, "host": {}, "plugins": [{"name": str}]},
+    "predictions": FILE,
+    "scores": FILE,
+}
+"""By key: `str`, `float` (any number), an object with more keys, or a list; each may also be absent or null."""
+
+
+def misfit(value: Any, shape: Any, name: str = "") -> str | None:
+    """Returns in words what part of a JSON value is not of its shape, None where all fits."""
+    if value is None:
+        return None
+    if isinstance(shape, dict):
+        if not isinstance(value, dict):
+            return f"{name} is {type(value).__name__}, expected an object"
+        inner = ((value.get(key), own, f"{name}.{key}".lstrip(".")) for key, own in shape.items())
+    elif isinstance(shape, list):
+        if not isinstance(value, list):
+            return f"{name} is {type(value).__name__}, expected a list"
+        inner = ((v, shape[0], f"{name}[{i}]") for i, v in enumerate(value))
+    else:
+        fits = (
+            isinstance(value, str) if shape is str else isinstance(value, int | float) and not isinstance(value, bool)
+        )
+        return None if fits else f"{name} is {type(value).__name__}, expected {'text' if shape is str else 'a number'}"
+    return next((found for part in inner if (found := misfit(*part))), None)
