@@ -33,7 +33,7 @@ BLOCK = re.compile(rf"(<!-- board:{FRONT} -->\n).*?(<!-- /board -->)", re.DOTALL
 
 def stores() -> list[Path]:
     """Returns the published stores, by name."""
-    return sorted({p.parent for p in HERE.glob("*/records.*")})
+    return sorted(p.parent for p in HERE.glob("*/records.tar.xz"))
 
 
 def rendered() -> dict[Path, str]:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from hypothesis import strategies as st
 
 from w2s_bench import exchange
 from w2s_bench.board import build_board, render
-from w2s_bench.board.files import PARTS, StoreFiles
+from w2s_bench.board.files import StoreFiles
 from w2s_bench.board.packing import pack, rounded
 from w2s_bench.board.verify import verify_store
 from w2s_bench.errors import W2SError
@@ -77,21 +76,6 @@ def test_the_same_bytes_again_and_from_what_is_packed_already(store, tmp_path):
     assert contents(tmp_path / "two") == first
     pack(tmp_path / "one", tmp_path / "one")
     assert contents(tmp_path / "one") == first
-
-
-def test_a_store_packed_as_zip_is_read_and_packed_anew(store, tmp_path):
-    old = tmp_path / "old"
-    old.mkdir()
-    for part in PARTS:
-        if (store / part).is_dir():
-            with zipfile.ZipFile(old / f"{part}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-                for path in (store / part).iterdir():
-                    archive.write(path, path.name)
-    assert verify_store(old).sound
-    assert render(build_board([old]), "json") == render(build_board([store]), "json")
-    pack(store, tmp_path / "new")
-    pack(old, old)
-    assert contents(old) == contents(tmp_path / "new")
 
 
 def test_what_does_not_verify_is_not_packed(store, tmp_path):

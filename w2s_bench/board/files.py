@@ -6,57 +6,40 @@ import io
 import lzma
 import tarfile
 import threading
-import zipfile
-import zlib
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 
 from w2s_bench.errors import UsageError, W2SError
 
 PARTS = ("records", "predictions", "scores", "suites")
-BROKEN = (zipfile.BadZipFile, zlib.error, tarfile.TarError, lzma.LZMAError, EOFError, OSError)
+BROKEN = (tarfile.TarError, lzma.LZMAError, EOFError, OSError)
 
 
 class StoreFiles:
-    """Reads a store folder in which each part (`records`, `scores` ...) is a folder, an archive, or both.
-
-    An archive is `<part>.tar.xz` as `pack` writes it, or a `<part>.zip`.
-    """
+    """Reads a store folder in which each part (`records`, `scores` ...) is a folder, a `<part>.tar.xz`, or both."""
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        self._read: dict[str, Mapping[str, bytes] | zipfile.ZipFile] = {}
+        self._read: dict[str, dict[str, bytes]] = {}
         self._lock = threading.Lock()
         if not self.path.is_dir():
             raise UsageError(f"store {self.path} is not a folder; give the --store of a run, or leaderboard/<suite>")
 
-    @cached_property
-    def _archives(self) -> dict[str, Path]:
-        found = [self.path / f"{part}{kind}" for part in PARTS for kind in (".zip", ".tar.xz")]
-        return {p.name.partition(".")[0]: p for p in found if p.is_file()}
-
-    def _archive(self, part: str) -> Mapping[str, bytes] | zipfile.ZipFile:
+    def _archive(self, part: str) -> dict[str, bytes]:
         """Returns a part's packed files, read when first asked for; W2SError where the archive is damaged."""
         with self._lock:
             if part not in self._read:
-                path = self._archives.get(part)
+                path = self.path / f"{part}.tar.xz"
                 try:
-                    self._read[part] = (
-                        {} if path is None else zipfile.ZipFile(path) if path.suffix == ".zip" else _tar(path)
-                    )
+                    self._read[part] = _tar(path) if path.is_file() else {}
                 except BROKEN as error:
                     raise W2SError(f"{path} is damaged ({error}); fetch it or pack the store again") from None
             return self._read[part]
 
-    def _packed(self, part: str) -> list[str]:
-        archive = self._archive(part)
-        return archive.namelist() if isinstance(archive, zipfile.ZipFile) else list(archive)
-
     def names(self, part: str, suffix: str) -> list[str]:
         """Returns the sorted names of one part, such as `records/3f..c1.json`, without hidden and temporary files."""
         loose = {f"{part}/{p.name}" for p in (self.path / part).glob(f"*{suffix}") if p.is_file()}
-        packed = {f"{part}/{n}" for n in self._packed(part) if n.endswith(suffix) and "/" not in n}
+        packed = {f"{part}/{n}" for n in self._archive(part) if n.endswith(suffix) and "/" not in n}
         return sorted(n for n in loose | packed if not n.split("/")[1].startswith("."))
 
     def read(self, name: str) -> bytes:
@@ -64,13 +47,8 @@ class StoreFiles:
         part, _, file = name.partition("/")
         if part not in PARTS or not file or "/" in file or "\\" in file or file.startswith("."):
             raise FileNotFoundError(name)
-        archive = self._archive(part)
-        try:
-            return archive.read(file) if isinstance(archive, zipfile.ZipFile) else archive[file]
-        except KeyError:
-            return (self.path / part / file).read_bytes()
-        except BROKEN as error:
-            raise OSError(f"damaged in {part}.zip: {error}") from None
+        packed = self._archive(part).get(file)
+        return (self.path / part / file).read_bytes() if packed is None else packed
 
 
 def _tar(path: Path) -> dict[str, bytes]:

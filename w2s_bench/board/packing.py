@@ -52,8 +52,7 @@ def pack(store: Path, target: Path) -> None:
     archives = {part: as_tar({n.partition("/")[2]: c for n, c in own.items()}) for part, own in parts.items() if own}
     target.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
-        for kind in (".zip", ".tar.xz"):
-            (target / f"{part}{kind}").unlink(missing_ok=True)
+        (target / f"{part}.tar.xz").unlink(missing_ok=True)
         if part in archives:
             (target / f"{part}.tar.xz").write_bytes(archives[part])
 
