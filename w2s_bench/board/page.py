@@ -18,6 +18,7 @@ from w2s_bench.board.untrusted import plain
 from w2s_bench.errors import UsageError
 
 CAPTIONS = {
+    "dial": "What becomes of students as the suite turns its dial; below, where the supervisor is wrong",
     "scaling": "PGR of naive by student and supervisor",
     "stack": "Which mitigations stack: PGR of the pair minus its better half; a dot where the interval excludes zero",
     "imitation": "What students learnt from whom: accuracy where the supervisor is right and where it is wrong",
