@@ -120,6 +120,7 @@ def _imitation(data: dict[str, Any]) -> Figure | None:
         place = f"{short(group[0], 18)}: {short(group[1][0], 14)} > {short(group[2], 14)}"
         axis.set_title(", ".join([place, *dial_words(dict(group[3]))]), fontsize=8)
         axis.set_xlabel("right where the supervisor is right")
+        axis.locator_params(nbins=4)
     axes[0].set_ylabel("right where it is wrong")
     told = "the supervisor itself stands at 1 and 0" + (f"; {more} more groups are not drawn" if more > 0 else "")
     common_legend(figure, axes, told)
