@@ -223,6 +223,7 @@ def _cell(record: Record) -> dict[str, Any]:
         "cell": record.cell,
         "accuracy": [raw["test"][w]["accuracy"] for w in ("floor", "student", "ceiling")] if record.ok else None,
         "pgr": raw.get("pgr"),
+        "predicted_rates": raw["test"]["student"].get("predicted_rates") if record.ok else None,
         "cost": raw.get("cost"),
         "provenance": {k: v for k, v in provenance.items() if k != "command"},
         "command": provenance.get("command"),

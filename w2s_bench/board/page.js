@@ -87,6 +87,7 @@
     const title = `${mitigation}: ${[task, pair, dial].filter(Boolean).join(", ")}`;
     const inside = $("#inside");
     inside.replaceChildren(make("h2", title), make("p", row.about, "soft"));
+    if (row.answers) inside.append(make("p", row.answers, "soft"));
     if (row.reasons.length) inside.append(make("p", `Failures: ${row.reasons.join("; ")}`, "warn"));
     const scroll = make("div", null, "scroll");
     const table = make("table");

@@ -241,11 +241,25 @@ def _details(row: dict[str, Any], cells: list[dict[str, Any]], shared: _Shared) 
     floor, ceiling = plus_minus(row["floor"]), plus_minus(row["ceiling"])
     return {
         "about": f"floor {floor}, student {plus_minus(row['student_accuracy'])}, ceiling {ceiling}",
+        "answers": _answers(row, cells),
         "reasons": [plain(r) for r in row["reasons"]],
         "command": common,
         "cells": listed,
         "options": options,
     }
+
+
+def _answers(row: dict[str, Any], cells: list[dict[str, Any]]) -> str:
+    """Returns calibration errors and how often the student answers each class, means over seeds."""
+    told = []
+    ece = {who: number(q["ece"]) for who, q in (row["quality"] or {}).items() if q["ece"] is not None}
+    if ece:
+        told.append("calibration error (ECE): " + ", ".join(f"{who} {value}" for who, value in ece.items()))
+    rates = [r for c in cells if isinstance(r := c["predicted_rates"], list) and all(isinstance(x, float) for x in r)]
+    if rates and len({len(r) for r in rates}) == 1:
+        means = [sum(each) / len(rates) for each in zip(*rates, strict=True)]
+        told.append("the student's answers by class: " + ", ".join(map(number, means)))
+    return "; ".join(told)
 
 
 def _rounded(value: Any, digits: int) -> float | None:
