@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-GROUPS_AT_MOST = 12
+GROUPS_AT_MOST = 9
 FILES = ("svg", "png", "pdf")
 SETTINGS: Any = {
     "svg.fonttype": "none",
