@@ -107,6 +107,7 @@ def write_record(
             },
             "joint": {f"{k:03b}": int(c) for k, c in enumerate(counts)},
         }
+        record["test"]["student"]["predicted_rates"] = [0.25, 0.75]
         record["transfer"] = {"n": 3000, "label_accuracy": 0.7, "student_accuracy": 0.8}
         if predictions:
             p = np.where(right[1] == 1, 0.8, 0.3).astype(np.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from w2s_bench.board.records import read_stores
 from w2s_bench.board.statistics import holm
 from w2s_bench.errors import UsageError
 from w2s_bench.referee.store import Store
+from w2s_bench.registry import load
 
 TRUTHS = {"naive": 0.4, "aux_confidence": 0.6, "gce": 0.45, "gce+aux_confidence": 0.5}
 VARIES = "protocol.training.epochs"
@@ -130,7 +132,7 @@ def test_without_the_word_lengths_are_refused(tmp_path):
     assert "dial" not in board.data and not any("dial" in r for r in [*board.data["rows"], *board.data["overall"]])
     declare(tmp_path, "protocol.training.schedule")
     board = build_board([tmp_path])
-    assert any("varies protocol.training.schedule, which is no number of the protocol" in n for n in board.notes)
+    assert any("varies protocol.training.schedule, which boards know no way to" in n for n in board.notes)
     assert "dial" not in board.data
 
 
@@ -152,11 +154,22 @@ def test_a_suite_declares_what_it_varies(tmp_path):
     path.write_text(f"varies: {VARIES}\nsweeps:\n  - [task=facts]\n")
     assert suites.read("mine", path).varies == VARIES
     path.write_text("varies: protocol.training.epoch\nsweeps:\n  - [task=facts]\n")
-    with pytest.raises(UsageError, match=r"no number of the protocol; did you mean 'protocol\.training\.epochs'"):
+    with pytest.raises(
+        UsageError, match=r"no number of the protocol or the student; did you mean 'protocol\.training\.epochs'"
+    ):
         suites.read("mine", path)
     path.write_text("varies: [seed]\nsweeps:\n  - [task=facts]\n")
     with pytest.raises(UsageError, match=r"there are protocol\.training\.epochs, "):
         suites.read("mine", path)
+
+
+def test_an_option_that_no_student_has_is_refused():
+    registry = load()
+    suite = suites.Suite("odd", "", [["task=facts", "student=ladder_s,ladder_m"]], "student.salient")
+    with pytest.raises(UsageError, match="no student has that number; did you mean 'saliency'"):
+        suites.compose(suite, [], registry)
+    run = suites.compose(replace(suite, varies="student.saliency"), [], registry)
+    assert run.varies == "student.saliency" and len(run.cells) == 2
 
 
 def test_the_plan_carries_it(tmp_path):

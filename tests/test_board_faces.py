@@ -53,6 +53,23 @@ def store(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def varied(tmp_path_factory) -> Path:
+    """A suite that turns an option of its student, with two students at each value."""
+    path = tmp_path_factory.mktemp("varied")
+    for saliency in (0.0, 0.3):
+        for checkpoint in (0, 1):
+            student = {"name": "ladder", "saliency": saliency, "checkpoint": checkpoint}
+            for seed in range(3):
+                for k, stack in enumerate(("naive", "gce")):
+                    right = [[0, 1, 0, 1] * 50, [1, 1, 0, k] * 50, [1, 1, 1, int(seed > 0)] * 50]
+                    write_record(path, right, student=student, mitigations=[stack], seed=seed)
+    (path / "suites").mkdir()
+    cells = [p.stem for p in (path / "records").iterdir()]
+    (path / "suites" / "saliency.json").write_text(json.dumps({"cells": cells, "varies": "student.saliency"}))
+    return path
+
+
+@pytest.fixture(scope="module")
 def hostile(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("hostile")
     for seed in range(3):
@@ -136,17 +153,28 @@ def test_hostile_names_do_no_harm_in_latex(hostile, tmp_path):
         "textquotedbl",
         "textquotesingle",
     }
+    allowed |= {"resizebox", "ifdim", "width", "textwidth", "else", "fi"}
     allowed |= {"textasciigrave", "times", "Delta", "cdot", "pm"}
     assert set(re.findall(r"\\([a-zA-Z]+)", body)) <= allowed
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on this machine")
-def test_latex_compiles(hostile, tmp_path):
-    text = render(build_board([hostile]), "latex")
-    packages = "".join(f"\\usepackage{p}" for p in ("{booktabs}", "{textcomp}", "[T1]{fontenc}"))
+@pytest.mark.parametrize("which", ["hostile", "store", "varied", "published"])
+def test_latex_compiles_and_fits_its_page(which, tmp_path, request):
+    published = Path(__file__).parents[1] / "leaderboard" / "quick"
+    text = render(build_board([published if which == "published" else request.getfixturevalue(which)]), "latex")
+    packages = "\\usepackage{booktabs,graphicx,textcomp}\\usepackage[T1]{fontenc}"
     (tmp_path / "a.tex").write_text(f"\\documentclass{{article}}{packages}\\begin{{document}}{text}\\end{{document}}")
-    done = subprocess.run(["pdflatex", "-interaction=batchmode", "-halt-on-error", "a.tex"], cwd=tmp_path, timeout=100)
-    assert done.returncode == 0
+    done = subprocess.run(
+        ["pdflatex", "-interaction=batchmode", "-halt-on-error", "a.tex"],
+        cwd=tmp_path,
+        timeout=100,
+        capture_output=True,
+    )
+    log = (tmp_path / "a.log").read_text(errors="replace")
+    assert done.returncode == 0, log[-2000:]
+    if which != "hostile":  # whose names no page can hold
+        assert "Overfull" not in log
 
 
 def test_hostile_names_do_no_harm_in_html(hostile):
@@ -186,8 +214,8 @@ def test_wide_shows_more(store):
 
 
 @pytest.mark.parametrize("kind", sorted(PLOTS))
-def test_plots_are_drawn_the_same_again(kind, store):
-    data = build_board([store]).data
+def test_plots_are_drawn_the_same_again(kind, store, varied):
+    data = build_board([varied if kind == "dial" else store]).data
     svg = draw_plot(kind, data)
     assert svg.startswith(b"<?xml") and draw_plot(kind, data) == svg
     assert draw_plot(kind, data, "png").startswith(b"\x89PNG") and draw_plot(kind, data, "pdf").startswith(b"%PDF")
@@ -197,10 +225,21 @@ def test_plots_say_what_is_missing(tmp_path, store):
     write_store(tmp_path, {"naive": 0.4}, seeds=1)
     with pytest.raises(UsageError, match="stack of two"):
         draw_plot("stack", build_board([tmp_path]).data)
+    with pytest.raises(UsageError, match="declares what it varies"):
+        draw_plot("dial", build_board([tmp_path]).data)
     with pytest.raises(UsageError, match="svg, png, pdf"):
         draw_plot("cost", build_board([store]).data, "gif")
     with pytest.raises(UsageError, match="scaling"):
         draw_plot("pie", build_board([store]).data)
+
+
+def test_an_option_of_the_student_is_a_dial_too(varied):
+    data = build_board([varied]).data
+    assert data["dial"] == {"student.saliency": [0.0, 0.3]} and data["notes"] == []
+    assert {(r["student"], r["dial"]["student.saliency"]) for r in data["rows"]} == {
+        (f"ladder(checkpoint={c})", s) for c in (0, 1) for s in (0.0, 0.3)
+    }
+    assert [(e["dial"]["student.saliency"], e["cells"]) for e in data["overall"]] == [(s, 6) for s in (0, 0, 0.3, 0.3)]
 
 
 def test_stacks_are_held_against_their_better_half(store):

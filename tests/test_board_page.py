@@ -134,7 +134,14 @@ def test_a_row_opens_with_its_provenance_options_and_command(page, tmp_path):
     """
     out = drive(page, steps, tmp_path)
     assert out["open"] and out["closed"] and out["seeds"] == 3
-    for part in ("w2s run task=facts seed=1", '"w2s_bench": "0.1.0"', '"name": "aux_confidence"', "floor"):
+    for part in (
+        "w2s run task=facts seed=1",
+        "answers by class: .250, .750",
+        "ECE): floor .030, student .030",
+        '"w2s_bench": "0.1.0"',
+        '"name": "aux_confidence"',
+        "floor",
+    ):
         assert part in out["text"]
     assert "worker left" in out["failed"]
 

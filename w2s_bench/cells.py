@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -60,7 +61,7 @@ class Protocol:
 
 
 def dials() -> list[str]:
-    """Returns the protocol's numbers that a suite may declare to vary, such as `protocol.training.epochs`."""
+    """Returns the protocol's numbers, such as `protocol.training.epochs`: a suite may declare that it varies one."""
     settings = Protocol().settings(Sizes())
     return [
         f"protocol.{recipe}.{name}"
@@ -68,6 +69,13 @@ def dials() -> list[str]:
         for name, value in settings[recipe].items()
         if isinstance(value, int | float)
     ]
+
+
+def dial_of(varies: Any) -> str | None:
+    """Returns what boards call it (`training.epochs`, `student.saliency`); None for what no suite may declare."""
+    if varies in dials():
+        return varies.removeprefix("protocol.")
+    return varies if isinstance(varies, str) and re.fullmatch(r"student\.[a-z_][a-z0-9_]{0,40}", varies) else None
 
 
 @dataclass(frozen=True)
@@ -124,7 +132,7 @@ class Run:
     """Paths and modules given by `--plugins`, which workers load too."""
     suite: str | None = None
     varies: str | None = None
-    """The protocol setting that the suite declares to vary, such as `protocol.training.epochs`."""
+    """What the suite declares to vary, such as `protocol.training.epochs` or `student.saliency`."""
     commands: list[str] = field(default_factory=list)
     """One for each cell: the `w2s run ...` that reruns it, without any machine's path."""
     retry_failed: bool = False

@@ -4,8 +4,9 @@ description: One line for `w2s list suites`.
 sweeps:
   - [task=facts, "mitigation=[naive],[aux_confidence]", "seed=0,1,2,3,4"]
 
-A suite whose cells differ in one number of the protocol declares it, `varies: protocol.training.epochs`; its board then
-holds a group for each value, and still refuses any other difference.
+A suite that turns one number declares it, and its board then holds a group for each value and pools none:
+`varies: protocol.training.epochs`, a number of the protocol, which may differ in no other way, or
+`varies: student.saliency`, an option of the student.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from w2s_bench.cells import dials
+from w2s_bench.cells import dial_of, dials
 from w2s_bench.errors import UsageError
 from w2s_bench.options import nearest
 
@@ -32,7 +33,7 @@ class Suite:
     description: str
     sweeps: list[list[str]]
     varies: str | None = None
-    """One of `cells.dials()`."""
+    """One of `cells.dials()`, or `student.` with the name of an option."""
 
 
 KEYS = ("description", "sweeps", "varies")
@@ -77,9 +78,9 @@ def read(name: str, path: Path) -> Suite:
         if key not in KEYS:
             raise UsageError(f"suite '{name}': unknown key '{key}'{nearest(str(key), KEYS)}")
     varies = content.get("varies")
-    if varies is not None and varies not in dials():
-        known = nearest(str(varies), dials()) or f"; there are {', '.join(dials())}"
-        raise UsageError(f"suite '{name}': `varies: {varies}` is no number of the protocol{known}")
+    if varies is not None and dial_of(varies) is None:
+        known = nearest(str(varies), dials()) or f"; there are {', '.join(dials())} and student.OPTION"
+        raise UsageError(f"suite '{name}': `varies: {varies}` is no number of the protocol or the student{known}")
     sweeps: Any = content["sweeps"]
     if not isinstance(sweeps, list) or not sweeps or not all(isinstance(s, list) and s for s in sweeps):
         raise UsageError(f"suite '{name}': `sweeps` is a list of lists of overrides")
@@ -102,7 +103,14 @@ def compose(
     """Returns the suite's run; overrides replace those of the same key in each of its sweeps."""
     from w2s_bench.compose import run_of
 
-    return run_of(
+    run = run_of(
         suite.sweeps, overrides, True, registry, config_dirs,
         store=store, retry_failed=retry_failed, suite=suite.name, varies=suite.varies,
     )  # fmt: skip
+    owner, _, option = (suite.varies or "").partition(".")
+    if owner == "student":
+        numbers = {k for c in run.cells for k, v in c.student.options.items() if isinstance(v, int | float)}
+        if option not in numbers:
+            known = nearest(option, numbers) or f"; there are {', '.join(sorted(numbers))}"
+            raise UsageError(f"suite '{suite.name}': `varies: {suite.varies}`, but no student has that number{known}")
+    return run

@@ -99,7 +99,7 @@ def build_board(stores: Sequence[Path | str], suite: str | None = None) -> Board
     data = {
         "schema": SCHEMA,
         "protocol": reading.protocol,
-        **({"dial": {k: sorted({dict(v)[k] for v in levels}) for k in reading.dial}} if reading.dial else {}),
+        **_dial(tuple((k, sorted({dict(v)[k] for v in levels if k in dict(v)})) for k in reading.dial)),
         "suite": suite if suite is not None else (suites.pop() if len(suites) == 1 else None),
         "as_of": max((r.finished for r in reading.records), default=None) or None,
         "records": {
@@ -118,8 +118,8 @@ def build_board(stores: Sequence[Path | str], suite: str | None = None) -> Board
     return Board(rounded(data), [[_cell(r) for r in sorted(row.records, key=lambda r: r.seed)] for row in rows])
 
 
-def _dial(level: tuple[tuple[str, float], ...]) -> dict[str, Any]:
-    """Returns what rows say of the protocol setting that the suite varies; nothing where none does."""
+def _dial(level: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
+    """Returns what the board and its rows say of what the suite varies; nothing where nothing does."""
     return {"dial": dict(level)} if level else {}
 
 
@@ -223,6 +223,7 @@ def _cell(record: Record) -> dict[str, Any]:
         "cell": record.cell,
         "accuracy": [raw["test"][w]["accuracy"] for w in ("floor", "student", "ceiling")] if record.ok else None,
         "pgr": raw.get("pgr"),
+        "predicted_rates": raw["test"]["student"].get("predicted_rates") if record.ok else None,
         "cost": raw.get("cost"),
         "provenance": {k: v for k, v in provenance.items() if k != "command"},
         "command": provenance.get("command"),

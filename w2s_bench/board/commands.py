@@ -57,12 +57,12 @@ def board(stores: tuple[str, ...], suite: str | None, format_: str, wide: bool, 
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(("scaling", "stack", "imitation", "cost")))
+@click.argument("kind", type=click.Choice(("scaling", "dial", "stack", "imitation", "cost")))
 @STORE
 @click.option("--suite", help="Only the cells of this suite.")
 @click.option("-o", "out", metavar="PATH", help="File to write: .svg, .png or .pdf.  [default: KIND.svg]")
 def plot(kind: str, stores: tuple[str, ...], suite: str | None, out: str | None) -> None:
-    """A picture: scaling, stack, imitation or cost."""
+    """A picture: scaling, dial, stack, imitation or cost."""
     from w2s_bench.board import build_board
     from w2s_bench.board.plots import draw_plot
 

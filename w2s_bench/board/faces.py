@@ -81,13 +81,14 @@ def as_markdown(board: Board) -> str:
 
 
 def as_latex(board: Board) -> str:
-    """Returns booktabs tables; the document needs `\\usepackage{booktabs}` and `[T1]{fontenc}`, `{textcomp}`."""
-    lines = ["% needs \\usepackage{booktabs}, \\usepackage{textcomp} and \\usepackage[T1]{fontenc}"]
+    """Returns booktabs tables, shrunk where wider than the text; the document needs the four packages of its head."""
+    lines = ["% needs \\usepackage{booktabs,graphicx,textcomp} and \\usepackage[T1]{fontenc}"]
     for line in [*head(board.data), *FOOT, *_notes(board)]:
         lines.append(f"% {untrusted.plain(line)}")
     for section in sections(board.data):
         keep = _shown(section, False)
         lines += ["\\begin{table}", "\\centering\\footnotesize", f"\\caption{{{untrusted.latex(section.title)}.}}"]
+        lines.append("\\resizebox{\\ifdim\\width>\\textwidth\\textwidth\\else\\width\\fi}{!}{%")
         lines.append("\\begin{tabular}{" + "".join("r" if section.columns[k].numeric else "l" for k in keep) + "}")
         lines += [
             "\\toprule",
@@ -96,7 +97,7 @@ def as_latex(board: Board) -> str:
         ]
         # braces keep a cell that starts with a bracket from being read as an option of the row before
         lines += [" & ".join(f"{{{untrusted.latex(row[k])}}}" for k in keep) + " \\\\" for row in section.rows]
-        lines += ["\\bottomrule", "\\end{tabular}", "\\end{table}"]
+        lines += ["\\bottomrule", "\\end{tabular}}", "\\end{table}"]
     return "\n".join(lines) + "\n"
 
 

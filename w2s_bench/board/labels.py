@@ -26,7 +26,7 @@ class Group:
     task_name: str
     """The task's own name: tasks of one name share random draws, whatever their options."""
     dial: tuple[tuple[str, float], ...] = ()
-    """The protocol settings that the suite varies, with their values here; groups share random draws over them too."""
+    """What the suite varies, with its values here; groups share random draws over them too."""
 
     @property
     def place(self) -> str:
@@ -45,10 +45,11 @@ class Labels:
 
     telling: dict[tuple[str, str], tuple[str, ...]]
     dial: tuple[str, ...] = ()
+    """What the suite varies; it stands in a group's name by itself."""
 
     def entry(self, kind: str, entry: dict[str, Any]) -> str:
         """Returns `gce`, or `gce(q=0.4)` where the board holds several."""
-        options = self.telling.get((kind, entry["name"]), ())
+        options = tuple(k for k in self.telling.get((kind, entry["name"]), ()) if f"{kind}.{k}" not in self.dial)
         if entry["name"] == NAIVE:  # with all options off it is the empty stack, which has no entry
             options = tuple(k for k, v in sorted(entry.items()) if v and k != "name")
         shown = [f"{k}={_plain(entry.get(k))}" for k in options]
@@ -59,8 +60,7 @@ class Labels:
         cell = record.cell
         supervisors = tuple(self.entry("supervisor", s) for s in cell["supervisors"])
         task, student = self.entry("task", cell["task"]), self.entry("student", cell["student"])
-        dial = tuple((k, record.settings[k]) for k in self.dial)
-        return Group(task, supervisors, student, cell["task"]["name"], dial)
+        return Group(task, supervisors, student, cell["task"]["name"], tuple(record.turned(self.dial).items()))
 
     def stack(self, record: Record) -> str:
         """Returns the stack's name; the last named is outermost."""
@@ -68,7 +68,7 @@ class Labels:
 
 
 def labels_of(records: Iterable[Record], dial: tuple[str, ...] = ()) -> Labels:
-    """Returns the labels for a board that holds these records, whose protocols may differ in `dial`."""
+    """Returns the labels for a board that holds these records, which vary in `dial`."""
     seen: dict[tuple[str, str], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     between: dict[tuple[str, str], set[str]] = defaultdict(set)
     counts: dict[tuple[str, str], int] = defaultdict(int)

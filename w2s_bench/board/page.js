@@ -26,6 +26,8 @@
   // --- filters, kept in the address so that a view can be linked
   const filters = $$("[data-filter]");
   const rows = $$("tr.row");
+  const text = new Map(rows.map(r => [r, [r.cells[0].dataset.value, r.dataset.task, r.dataset.pair, r.dataset.dial, r.dataset.suite]
+    .join(" ").toLowerCase()]));
   const read = () => Object.fromEntries(filters.map(f => [f.dataset.filter, f.type === "checkbox" ? f.checked : f.value]));
   const show = () => {
     const want = read();
@@ -35,7 +37,7 @@
       row.hidden = !(
         (!want.suite || d.suite === want.suite) && (!want.track || d.track === want.track) &&
         (row.dataset.kind === "overall" || ((!want.task || d.task === want.task) && (!want.pair || d.pair === want.pair))) &&
-        (!want.dial || d.dial === want.dial) && (want.controls || d.control !== "true") && words.every(w => d.search.includes(w)));
+        (!want.dial || d.dial === want.dial) && (want.controls || d.control !== "true") && words.every(w => text.get(row).includes(w)));
     }
     for (const section of $$("[data-suite-section]")) section.hidden = want.suite && section.dataset.suiteSection !== want.suite;
     const left = rows.filter(r => r.dataset.kind === "cell" && !r.hidden).length;
@@ -62,12 +64,12 @@
         const down = head.getAttribute("aria-sort") ? head.getAttribute("aria-sort") === "ascending" : head.dataset.first === "down";
         $$("thead th", table).forEach(other => other.removeAttribute("aria-sort"));
         head.setAttribute("aria-sort", down ? "descending" : "ascending");
-        const key = row => row.cells[column].dataset.value;
-        const text = head.dataset.sort === "text";
+        const key = row => row.cells[column].dataset.value ?? row.cells[column].textContent;
+        const words = head.dataset.sort === "text";
         const order = (a, b) => {
           const [x, y] = [key(a), key(b)];
           if (x === "" || y === "") return (x === "") - (y === "");
-          return (text ? x.localeCompare(y) : x - y) * (down ? -1 : 1);
+          return (words ? x.localeCompare(y, undefined, { numeric: true }) : x - y) * (down ? -1 : 1);
         };
         body.append(...[...body.rows].sort(order));
       });
@@ -76,11 +78,16 @@
 
   // --- details of a row
   const dialog = $("#details");
+  const digits = [0, 0, 4, 4, 4, 3, 1, 0]; // of seed, status, floor, student, ceiling, PGR, seconds, record
+  const names = new Map($$("tr.row[data-index]").map(r => [r.dataset.index, { mitigation: r.cells[0].dataset.value, ...r.dataset }]));
   const pretty = value => JSON.stringify(value, null, 1);
   const open = index => {
     const row = data.rows[index];
+    const { mitigation, task, pair, dial } = names.get(index);
+    const title = `${mitigation}: ${[task, pair, dial].filter(Boolean).join(", ")}`;
     const inside = $("#inside");
-    inside.replaceChildren(make("h2", row.title), make("p", row.about, "soft"));
+    inside.replaceChildren(make("h2", title), make("p", row.about, "soft"));
+    if (row.answers) inside.append(make("p", row.answers, "soft"));
     if (row.reasons.length) inside.append(make("p", `Failures: ${row.reasons.join("; ")}`, "warn"));
     const scroll = make("div", null, "scroll");
     const table = make("table");
@@ -89,25 +96,28 @@
     table.append(head);
     for (const cell of row.cells) {
       const line = make("tr");
-      const accuracy = cell.accuracy || [];
-      const values = [cell.seed, cell.status, ...[0, 1, 2].map(k => accuracy[k]?.toFixed(4) ?? "–"), cell.pgr?.toFixed(3) ?? "–",
-        cell.seconds?.toFixed(1) ?? "–", cell.digest];
-      for (const value of values) line.append(make("td", value));
+      cell.slice(0, 8).forEach((value, k) => line.append(make("td", value === null ? "–" : digits[k] ? value.toFixed(digits[k]) : value)));
       table.append(line);
     }
     scroll.append(table);
     inside.append(scroll, make("h3", "Rerun"));
     for (const cell of row.cells) {
-      if (!cell.command) continue;
+      const command = row.command ? row.command + cell[0] : cell[9];
+      if (!command) continue;
       const box = make("div", null, "command");
       const copy = make("button", "Copy");
       copy.type = "button";
-      copy.addEventListener("click", () => navigator.clipboard?.writeText(cell.command).then(() => { copy.textContent = "Copied"; }));
-      box.append(make("pre", cell.command), copy);
+      copy.addEventListener("click", () => navigator.clipboard?.writeText(command).then(() => { copy.textContent = "Copied"; }));
+      box.append(make("pre", command), copy);
       inside.append(box);
     }
-    inside.append(make("h3", "Options"), make("pre", pretty(row.options)), make("h3", "Provenance"));
-    for (const at of new Set(row.cells.map(c => c.provenance))) inside.append(make("pre", pretty(data.provenance[at])));
+    const options = Object.fromEntries(Object.entries(row.options).map(([k, at]) => [k, data.shared[at]]));
+    inside.append(make("h3", "Options"), make("pre", pretty(options)), make("h3", "Provenance"));
+    const sources = row.cells.map(cell => {
+      const { plugins, ...source } = data.shared[cell[8]];
+      return pretty(Array.isArray(plugins) ? { ...source, plugins: plugins.map(at => data.shared[at]) } : source);
+    });
+    for (const source of new Set(sources)) inside.append(make("pre", source));
     dialog.showModal();
   };
   for (const row of $$("tr.row[data-index]")) row.addEventListener("click", () => open(row.dataset.index));

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from importlib import resources
 from typing import Any
@@ -18,6 +19,7 @@ from w2s_bench.board.untrusted import plain
 from w2s_bench.errors import UsageError
 
 CAPTIONS = {
+    "dial": "What becomes of students as the suite turns its dial; below, where the supervisor is wrong",
     "scaling": "PGR of naive by student and supervisor",
     "stack": "Which mitigations stack: PGR of the pair minus its better half; a dot where the interval excludes zero",
     "imitation": "What students learnt from whom: accuracy where the supervisor is right and where it is wrong",
@@ -37,26 +39,25 @@ def as_page(boards: Sequence[Board], pictures: bool = True) -> str:
     environment.filters["breakable"] = _breakable
     script = _asset("page.js")
     shown = [_board(b, pictures) for b in boards]
-    rows, details, provenance = _rows(boards, [s["name"] for s in shown])
+    rows, details, shared = _rows(boards, [s["name"] for s in shown])
     choices = [
         ("suite", "suite", [s["name"] for s in shown]),
         ("task", "task", sorted({r["task"] for r in rows})),
         ("pair", "supervisors > student", sorted({r["pair"] for r in rows})),
         ("track", "track", sorted({r["track"] for r in rows})),
     ]
-    varied = {setting: values for b in boards for setting, values in b.data.get("dial", {}).items()}
-    dial = ", ".join(varied)
-    if dial:
-        choices.insert(3, ("dial", dial, list(dict.fromkeys(r["dial"] for r in rows if r["dial"]))))
+    varied = list(dict.fromkeys(r["dial"] for r in rows if r["dial"]))
+    if varied:
+        choices.insert(3, ("dial", "varied", varied))
     return environment.get_template("page.html.jinja").render(
         boards=shown,
         rows=rows,
         choices=choices,
-        dial=dial,
+        varied=bool(varied),
         css=Markup(_asset("page.css")),
         js=Markup(script),
         script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        data=Markup(_script_json({"rows": details, "provenance": provenance})),
+        data=Markup(_script_json({"rows": details, "shared": shared})),
     )
 
 
@@ -113,7 +114,8 @@ def _scoped(svg: str, name: str) -> str:
     prefix = "p" + hashlib.sha256(name.encode()).hexdigest()[:8]
     for attribute in ('id="', 'xlink:href="#', "url(#"):
         svg = svg.replace(attribute, f"{attribute}{prefix}")
-    return svg
+    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
+    return re.sub(r">\s+<", "><", svg)
 
 
 def _overall(entry: dict[str, Any], limits: tuple[float, float]) -> dict[str, Any]:
@@ -125,8 +127,8 @@ def _overall(entry: dict[str, Any], limits: tuple[float, float]) -> dict[str, An
         "control": entry["control"],
         "imported": False,
         **_dial(entry),
-        "pgr": _measured(entry["pgr"], (-0.25, 1.1), interval(entry["pgr"], 2), marks=(0.0, 1.0)),
-        "over": _measured(over, limits, interval(over, 2, True) if over else "", (0.0,), word),
+        "pgr": _measured(entry["pgr"], PGR_RANGE, interval(entry["pgr"], 2), "pgr"),
+        "over": _measured(over, limits, interval(over, 2, True) if over else "", "over", word),
         "verdict": word,
         "verdict_class": _class(word),
         "cells": entry["cells"],
@@ -140,7 +142,11 @@ def _overall(entry: dict[str, Any], limits: tuple[float, float]) -> dict[str, An
 def _dial(row: dict[str, Any]) -> dict[str, Any]:
     """Returns the value of the protocol setting that the suite varies, as text and to sort by."""
     values = list((row.get("dial") or {}).values())
-    return {"dial": ", ".join(f"{v:g}" for v in values), "dial_value": _value(values[0] if values else None)}
+    return {
+        "dial": ", ".join(dial_words(row.get("dial"))),
+        "dial_text": ", ".join(f"{v:g}" for v in values),
+        "dial_value": _value(values[0] if values else None),
+    }
 
 
 def _cost_and_ranks(entry: dict[str, Any]) -> dict[str, Any]:
@@ -154,15 +160,15 @@ def _cost_and_ranks(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rows(boards: Sequence[Board], names: list[str]) -> tuple[list[dict[str, Any]], list[Any], list[Any]]:
-    """Returns the rows of all boards, what opens from each, and the provenances that those refer to."""
+    """Returns the rows of all boards, what opens from each, and the values that those share."""
     rows, details = [], []
-    provenance: dict[str, int] = {}
+    shared = _Shared()
     for board, suite in zip(boards, names, strict=True):
         limits = _limits(board.data["rows"])
         for row, cells in zip(board.data["rows"], board.cells, strict=True):
             rows.append(_row(row, suite, limits))
-            details.append(_details(row, cells, rows[-1], provenance))
-    return rows, details, [json.loads(text) for text in provenance]
+            details.append(_details(row, cells, shared))
+    return rows, details, shared.values()
 
 
 def _row(row: dict[str, Any], suite: str, limits: tuple[float, float]) -> dict[str, Any]:
@@ -184,12 +190,9 @@ def _row(row: dict[str, Any], suite: str, limits: tuple[float, float]) -> dict[s
         "imported": row["imported"],
         "pareto": row.get("pareto"),
         **_dial(row),
-        "search": " ".join([mitigation, task, pair, suite, *dial_words(row.get("dial"))]).lower(),
         "accuracy": _accuracy(row),
-        "pgr": _measured(
-            row["pgr"], (-0.25, 1.1), "gap unresolved" if unresolved else interval(row["pgr"], 2), (0.0, 1.0)
-        ),
-        "over": _measured(over, limits, plus_minus(over, 3, True) if over else "", (0.0,), word),
+        "pgr": _measured(row["pgr"], PGR_RANGE, "gap unresolved" if unresolved else interval(row["pgr"], 2), "pgr"),
+        "over": _measured(over, limits, plus_minus(over, 3, True) if over else "", "over", word),
         "verdict": word,
         "verdict_class": _class(word),
         "corrects": number(told.get("corrects")),
@@ -202,24 +205,65 @@ def _row(row: dict[str, Any], suite: str, limits: tuple[float, float]) -> dict[s
     }
 
 
-def _details(
-    row: dict[str, Any], cells: list[dict[str, Any]], shown: dict[str, Any], provenance: dict[str, int]
-) -> dict[str, Any]:
+class _Shared:
+    """Values that many rows hold, each kept once; rows hold their numbers."""
+
+    def __init__(self) -> None:
+        self._at: dict[str, int] = {}
+
+    def number(self, value: Any) -> int:
+        """Returns where the value stands."""
+        return self._at.setdefault(json.dumps(value, sort_keys=True), len(self._at))
+
+    def values(self) -> list[Any]:
+        """Returns all values, by number."""
+        return [json.loads(text) for text in self._at]
+
+
+def _details(row: dict[str, Any], cells: list[dict[str, Any]], shared: _Shared) -> dict[str, Any]:
+    """Returns what opens from a row; `command` is that of its cells but for the seed, where they have it in common.
+
+    A cell is a list, in the order in which the page's script shows it.
+    """
+    begin = {str(c["command"]).removesuffix(str(c["seed"])) for c in cells}
+    common = begin.pop() if len(begin) == 1 else ""
+    common = common if common.endswith("seed=") and all(c["command"] == f"{common}{c['seed']}" for c in cells) else ""
     listed = []
     for cell in cells:
         source = {k: v for k, v in cell["provenance"].items() if k != "finished"}
-        at = provenance.setdefault(json.dumps(source, sort_keys=True), len(provenance))
-        told = {k: cell[k] for k in ("seed", "status", "accuracy", "pgr", "digest", "command")}
-        listed.append(told | {"provenance": at, "seconds": (cell["cost"] or {}).get("seconds")})
-    options = {k: v for k, v in cells[0]["cell"].items() if k != "seed"} if cells else {}
+        if isinstance(source.get("plugins"), list):
+            source["plugins"] = [shared.number(p) for p in source["plugins"]]
+        accuracy = [_rounded(a, 5) for a in cell["accuracy"] or (None, None, None)]
+        seconds = _rounded((cell["cost"] or {}).get("seconds"), 2)
+        told = [cell["seed"], cell["status"], *accuracy, _rounded(cell["pgr"], 4), seconds, cell["digest"]]
+        listed.append([*told, shared.number(source), *([] if common else [cell["command"]])])
+    options = {k: shared.number(v) for k, v in cells[0]["cell"].items() if k != "seed"} if cells else {}
     floor, ceiling = plus_minus(row["floor"]), plus_minus(row["ceiling"])
     return {
-        "title": ", ".join([f"{shown['mitigation']}: {shown['task']}", shown["pair"], *dial_words(row.get("dial"))]),
         "about": f"floor {floor}, student {plus_minus(row['student_accuracy'])}, ceiling {ceiling}",
+        "answers": _answers(row, cells),
         "reasons": [plain(r) for r in row["reasons"]],
+        "command": common,
         "cells": listed,
         "options": options,
     }
+
+
+def _answers(row: dict[str, Any], cells: list[dict[str, Any]]) -> str:
+    """Returns calibration errors and how often the student answers each class, means over seeds."""
+    told = []
+    ece = {who: number(q["ece"]) for who, q in (row["quality"] or {}).items() if q["ece"] is not None}
+    if ece:
+        told.append("calibration error (ECE): " + ", ".join(f"{who} {value}" for who, value in ece.items()))
+    rates = [r for c in cells if isinstance(r := c["predicted_rates"], list) and all(isinstance(x, float) for x in r)]
+    if rates and len({len(r) for r in rates}) == 1:
+        means = [sum(each) / len(rates) for each in zip(*rates, strict=True)]
+        told.append("the student's answers by class: " + ", ".join(map(number, means)))
+    return "; ".join(told)
+
+
+def _rounded(value: Any, digits: int) -> float | None:
+    return round(value, digits) if isinstance(value, int | float) else None
 
 
 def _class(word: str) -> str:
@@ -239,16 +283,19 @@ def _limits(rows: list[dict[str, Any]]) -> tuple[float, float]:
 
 
 WIDTH = 150
+"""Of a picture; the style sheet draws its rail, and its marks at PGR 0 and 1."""
+PGR_RANGE = (-0.25, 1.1)
 
 
 def _measured(
-    value: dict[str, Any] | None, limits: tuple[float, float], text: str, marks: Sequence[float] = (), word: str = ""
+    value: dict[str, Any] | None, limits: tuple[float, float], text: str, kind: str, word: str = ""
 ) -> dict[str, Any]:
-    """Returns a table cell: its number to sort by, its text, and its interval as a picture."""
+    """Returns a table cell: its number to sort by, its text, and its interval as a picture (`kind`: pgr or over)."""
+    look = f"{kind} {({'better': 'good', 'worse': 'bad'}).get(word, '')}".strip()
     return {
         "value": _value(value["mean"]) if value else "",
         "text": text,
-        "picture": _picture(value, limits, marks, text, {"better": "good", "worse": "bad"}.get(word, "")),
+        "picture": _picture(value, limits, look) if value else "",
     }
 
 
@@ -259,38 +306,23 @@ def _accuracy(row: dict[str, Any]) -> dict[str, Any]:
         return {"value": "", "text": text, "picture": ""}
     low, high = sorted((floor["mean"], ceiling["mean"]))
     room = max(0.02, 0.35 * (high - low))
-    band = (floor["mean"], ceiling["mean"])
-    picture = _picture(
-        value, (low - room, high + room), (), f"{text}, floor {number(low)}, ceiling {number(high)}", band=band
-    )
+    picture = _picture(value, (low - room, high + room), "acc", (floor["mean"], ceiling["mean"]))
     return {"value": _value(value["mean"]), "text": text, "picture": picture}
 
 
 def _picture(
-    value: dict[str, Any] | None,
-    limits: tuple[float, float],
-    marks: Sequence[float],
-    text: str,
-    kind: str = "",
-    band: tuple[float, float] | None = None,
+    value: dict[str, Any], limits: tuple[float, float], look: str, band: tuple[float, float] | None = None
 ) -> Any:
-    """Returns an SVG of an interval; ends beyond the limits are cut there."""
+    """Returns an SVG of an interval; ends beyond the limits are cut there. The style sheet draws rail and marks."""
     from markupsafe import Markup
 
-    if not value:
-        return ""
     low, high = limits
 
     def at(x: float) -> str:
         return f"{4 + (WIDTH - 8) * (min(max(x, low), high) - low) / (high - low):.1f}"
 
-    parts = [f'<line class="rail" x1="4" x2="{WIDTH - 4}" y1="8" y2="8"/>'] if band is None else []
-    if band is not None:
-        parts.append(f'<line class="gap" x1="{at(band[0])}" x2="{at(band[1])}" y1="8" y2="8"/>')
-    parts += [f'<line class="zero" x1="{at(m)}" x2="{at(m)}" y1="1" y2="15"/>' for m in marks]
-    bar = ""
+    parts = [f'<path class="gap" d="M{at(band[0])} 8H{at(band[1])}"/>'] if band else []
     if value["low"] is not None and value["high"] is not None:
-        bar = f'<line class="bar" x1="{at(value["low"])}" x2="{at(value["high"])}" y1="8" y2="8"/>'
-    parts.append(f'<g class="{kind}">{bar}<circle class="dot" cx="{at(value["mean"])}" cy="8" r="3.6"/></g>')
-    label = Markup.escape(text)
-    return Markup(f'<svg class="iv" viewBox="0 0 {WIDTH} 16" role="img" aria-label="{label}">{"".join(parts)}</svg>')
+        parts.append(f'<path d="M{at(value["low"])} 8H{at(value["high"])}"/>')
+    parts.append(f'<circle cx="{at(value["mean"])}" cy="8" r="3.6"/>')
+    return Markup(f'<svg class="iv {look}" viewBox="0 0 {WIDTH} 16" aria-hidden="true">{"".join(parts)}</svg>')

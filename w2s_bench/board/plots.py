@@ -1,4 +1,4 @@
-"""Pictures of a board: scaling, stack, imitation, cost, in colours that colour-blind readers tell apart."""
+"""Pictures of a board: scaling, dial, stack, imitation, cost."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from w2s_bench.board.curves import dial, scaling
+from w2s_bench.board.drawing import COLOURS, LABELS_AT_MOST, common_legend, panels, short, style
 from w2s_bench.board.labels import NAIVE, dial_words
 from w2s_bench.board.rows import group_of
 from w2s_bench.board.table import by_dial
-from w2s_bench.board.untrusted import plain
 from w2s_bench.errors import UsageError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F")
-MARKERS = "osD^vPX"
+GROUPS_AT_MOST = 9
 FILES = ("svg", "png", "pdf")
 SETTINGS: Any = {
     "svg.fonttype": "none",
@@ -26,7 +26,6 @@ SETTINGS: Any = {
     "text.parse_math": False,
     "pdf.fonttype": 42,
 }
-LABELS_AT_MOST = 24
 
 
 def draw_plot(kind: str, data: dict[str, Any], file: str = "svg") -> bytes:
@@ -52,85 +51,22 @@ def draw_plot(kind: str, data: dict[str, Any], file: str = "svg") -> bytes:
 
 NEEDS = {
     "scaling": "rows of naive with a resolved gap",
+    "dial": "a suite that declares what it varies",
     "stack": "a stack of two beside both of its halves, with a resolved gap",
     "imitation": "rows with joint counts",
     "cost": "overall rows with PGR and counted examples",
 }
 
 
-def _figure(panels: int, width: float = 3.2, height: float = 3.0) -> tuple[Figure, list[Axes]]:
-    from matplotlib.figure import Figure
-
-    across = min(panels, 3)
-    down = -(-panels // across)
-    figure = Figure(figsize=(width * across + 0.6, height * down), layout="constrained")
-    axes = list(figure.subplots(down, across, squeeze=False).flat)
-    for spare in axes[panels:]:
-        spare.set_axis_off()
-    for axis in axes[:panels]:
-        axis.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _short(name: str, limit: int = LABELS_AT_MOST) -> str:
-    name = plain(name)
-    return name if len(name) <= limit else name[: limit - 1] + "…"
-
-
-def _scaling(data: dict[str, Any]) -> Figure | None:
-    """Returns naive's PGR by student (in order of its ceiling), a line for each supervisor (in order of its floor)."""
-    rows = [r for r in data["rows"] if r["mitigation"] == NAIVE and r["pgr"]]
-    panels = [
-        p for task in dict.fromkeys(r["task"] for r in rows) for p in by_dial([r for r in rows if r["task"] == task])
-    ]
-    if not panels:
-        return None
-    figure, axes = _figure(len(panels))
-    for axis, own in zip(axes, panels, strict=False):
-        students = _ordered(own, lambda r: r["student"], "ceiling")
-        supervisors = _ordered(own, lambda r: " + ".join(r["supervisors"]), "floor")
-        for k, supervisor in enumerate(supervisors):
-            line = [r for r in own if " + ".join(r["supervisors"]) == supervisor]
-            line.sort(key=lambda r: students.index(r["student"]))
-            x = [students.index(r["student"]) + 0.06 * (k - (len(supervisors) - 1) / 2) for r in line]
-            _points(axis, x, [r["pgr"] for r in line], k, _short(supervisor), line=True)
-        axis.set_xticks(range(len(students)), [_short(s, 14) for s in students], rotation=25, ha="right")
-        axis.set_xlim(-0.5, len(students) - 0.5)
-        axis.axhline(0, color="0.6", lw=0.8)
-        axis.axhline(1, color="0.6", lw=0.8, ls=":")
-        axis.set_title(_short(", ".join([own[0]["task"], *dial_words(own[0].get("dial"))]), 40), fontsize=10)
-        axis.set_xlabel("student, by ceiling")
-        axis.legend(title="supervisor", fontsize=7, title_fontsize=7, frameon=False)
-    axes[0].set_ylabel("PGR of naive")
-    return figure
-
-
-def _ordered(rows: list[dict[str, Any]], name: Callable[[dict[str, Any]], str], by: str) -> list[str]:
-    names: dict[str, list[float]] = {}
-    for row in rows:
-        names.setdefault(name(row), []).append(row[by]["mean"])
-    return sorted(names, key=lambda n: (sum(names[n]) / len(names[n]), n))
-
-
-def _points(axis: Axes, x: list[float], y: list[dict[str, Any]], k: int, label: str, line: bool = False) -> None:
-    middle = [v["mean"] for v in y]
-    low = [v["mean"] - v["low"] if v["low"] is not None else 0.0 for v in y]
-    high = [v["high"] - v["mean"] if v["high"] is not None else 0.0 for v in y]
-    axis.errorbar(
-        x, middle, [low, high], color=COLOURS[k % len(COLOURS)], marker=MARKERS[k % len(MARKERS)], ms=4.5, lw=1.1,
-        elinewidth=0.9, capsize=2, ls="-" if line else "none", label=label,
-    )  # fmt: skip
-
-
 def _stack(data: dict[str, Any]) -> Figure | None:
     """Returns the matrix of pairs: PGR minus that of the better half; a dot where the interval excludes zero."""
-    panels = by_dial(data["stacking"])
-    if not panels:
+    parts = by_dial(data["stacking"])
+    if not parts:
         return None
     names = sorted({n for p in data["stacking"] for n in p["halves"]})
-    figure, axes = _figure(len(panels), 1.6 + 0.62 * len(names), 1.4 + 0.5 * len(names))
+    figure, axes = panels(len(parts), 1.6 + 0.62 * len(names), 1.4 + 0.5 * len(names))
     limit = max(0.05, *(abs(p["mean"]) for p in data["stacking"]))
-    for axis, pairs in zip(axes, panels, strict=False):
+    for axis, pairs in zip(axes, parts, strict=False):
         image = _matrix(axis, pairs, names, limit)
     figure.colorbar(image, ax=axes, shrink=0.8)
     return figure
@@ -150,7 +86,7 @@ def _matrix(axis: Axes, pairs: list[dict[str, Any]], names: list[str], limit: fl
         dark = abs(pair["mean"]) > 0.6 * limit
         axis.text(inner, outer, f"{pair['mean']:+.2f}{' •' if sure else ''}", ha="center", va="center",
                   fontsize=8, color="white" if dark else "black")  # fmt: skip
-    labels = [_short(n) for n in names]
+    labels = [short(n) for n in names]
     axis.set_xticks(range(len(names)), labels, rotation=35, ha="right")
     axis.set_yticks(range(len(names)), labels)
     axis.set_xlabel("inner")
@@ -163,31 +99,31 @@ def _matrix(axis: Axes, pairs: list[dict[str, Any]], names: list[str], limit: fl
 def _imitation(data: dict[str, Any]) -> Figure | None:
     """Returns accuracy where the supervisor is right against accuracy where it is wrong, the ceiling as a star."""
     rows = [r for r in data["rows"] if (r["imitation"] or {}).get("corrects") is not None and not r["control"]]
-    groups = list(dict.fromkeys(group_of(r) for r in rows))[:6]
+    groups = list(dict.fromkeys(group_of(r) for r in rows))
+    more = len(groups) - GROUPS_AT_MOST
+    groups = groups[:GROUPS_AT_MOST]
     if not groups:
         return None
     best = [e["mitigation"] for e in sorted(data["overall"], key=lambda e: -(e["pgr"] or {"mean": -9.0})["mean"])]
     named = [NAIVE, *[m for m in best if m != NAIVE and not _control(data, m)][: len(COLOURS) - 1]]
-    figure, axes = _figure(len(groups))
+    figure, axes = panels(len(groups))
     for axis, group in zip(axes, groups, strict=False):
         own = [r for r in rows if group_of(r) == group]
         for row in own:
             told = row["imitation"]
             at = named.index(row["mitigation"]) if row["mitigation"] in named else None
-            style: dict[str, Any] = (
-                {"color": "0.75", "s": 12} if at is None else {"color": COLOURS[at], "marker": MARKERS[at], "s": 28}
-            )
-            label = None if at is None else _short(row["mitigation"])
-            axis.scatter(told["keeps"], told["corrects"], label=label, zorder=2 + (at is not None), **style)
+            look: dict[str, Any] = {"color": "0.75", "s": 12} if at is None else style(at) | {"s": 28}
+            label = None if at is None else short(row["mitigation"])
+            axis.scatter(told["keeps"], told["corrects"], label=label, zorder=2 + (at is not None), **look)
         told = own[0]["imitation"]
         axis.scatter(told["ceiling_keeps"], told["ceiling_corrects"], marker="*", s=110, color="black", label="ceiling")
-        axis.scatter(1, 0, marker="x", color="black", label="supervisor")
-        place = f"{_short(group[0], 18)}: {_short(group[1][0], 14)} > {_short(group[2], 14)}"
+        place = f"{short(group[0], 18)}: {short(group[1][0], 14)} > {short(group[2], 14)}"
         axis.set_title(", ".join([place, *dial_words(dict(group[3]))]), fontsize=8)
         axis.set_xlabel("right where the supervisor is right")
+        axis.locator_params(nbins=4)
     axes[0].set_ylabel("right where it is wrong")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=7, frameon=False)
+    told = "the supervisor itself stands at 1 and 0" + (f"; {more} more groups are not drawn" if more > 0 else "")
+    common_legend(figure, axes, told)
     return figure
 
 
@@ -201,9 +137,9 @@ def _cost(data: dict[str, Any]) -> Figure | None:
     rows = [e for e in known if not e["control"] and e["track"] == "weak-labels-only"]
     if not rows:
         return None
-    panels = by_dial(rows)
-    figure, axes = _figure(len(panels), 6.4, 4.2)
-    for axis, own in zip(axes, panels, strict=False):
+    parts = by_dial(rows)
+    figure, axes = panels(len(parts), 6.4, 4.2)
+    for axis, own in zip(axes, parts, strict=False):
         _gain_and_cost(axis, own)
         axis.set_title(", ".join(dial_words(own[0].get("dial"))), fontsize=10)
         axis.set_xlabel("training examples seen, relative to naive")
@@ -227,7 +163,7 @@ def _gain_and_cost(axis: Axes, rows: list[dict[str, Any]]) -> None:
         if any(abs(a / x - 1) < 0.5 and abs(b - y) < apart for a, b in taken):
             continue  # the table has it
         taken.append((x, y))
-        axis.annotate(_short(entry["mitigation"]), (x, y), (5, 3), textcoords="offset points", fontsize=7,
+        axis.annotate(short(entry["mitigation"]), (x, y), (5, 3), textcoords="offset points", fontsize=7,
                       color=COLOURS[0] if best else "0.35")  # fmt: skip
     axis.set_xscale("log", base=2)
     ticks = [
@@ -241,7 +177,8 @@ def _gain_and_cost(axis: Axes, rows: list[dict[str, Any]]) -> None:
 
 
 PLOTS: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "scaling": _scaling,
+    "scaling": scaling,
+    "dial": dial,
     "stack": _stack,
     "imitation": _imitation,
     "cost": _cost,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any
 
 from w2s_bench.board.files import StoreFiles
 from w2s_bench.board.shape import RECORD, misfit
-from w2s_bench.cells import dials, digest
+from w2s_bench.cells import dial_of, digest
 
 SCHEMA = 1
 STATUSES = ("ok", "failed", "timeout", "skipped")
@@ -59,6 +60,12 @@ class Record:
         given = self.raw.get("protocol_settings")
         return _flat(given) if isinstance(given, dict) else {}
 
+    def turned(self, dial: Iterable[str]) -> dict[str, float]:
+        """Returns the record's numbers of what varies: `training.epochs` of its protocol, `student.saliency`."""
+        student = {f"student.{k}": v for k, v in self.cell["student"].items()}
+        values = {k: student.get(k) if k in student else self.settings.get(k) for k in dial}
+        return {k: v for k, v in values.items() if isinstance(v, int | float) and math.isfinite(v)}
+
     @property
     def mitigations(self) -> list[dict[str, Any]]:
         """The stack's entries; `naive` alone, with all its options off, is the empty stack."""
@@ -77,9 +84,9 @@ class Reading:
     planned: dict[str, set[str]] = field(default_factory=dict)
     """Digests of the cells of each suite whose plan is in a store."""
     varies: dict[str, str] = field(default_factory=dict)
-    """The protocol setting that a suite declares to vary, by suite: `training.epochs`."""
+    """What a suite declares to vary, by suite: `training.epochs`, `student.saliency`."""
     dial: tuple[str, ...] = ()
-    """Those settings in which the records may differ."""
+    """What varies: settings of the protocol in which the records may differ, options of the student."""
     protocol: str | None = None
     """What all records follow; with a dial, the digest of the settings that they have in common."""
 
@@ -100,12 +107,13 @@ def read_stores(paths: Iterable[Path], suite: str | None = None) -> Reading:
         reading.planned = {k: v for k, v in reading.planned.items() if k == suite}
         reading.varies = {k: v for k, v in reading.varies.items() if k == suite}
     found = _one_for_each(found, reading.notes)
-    dial = tuple(sorted(set(reading.varies.values())))
+    varied = set(reading.varies.values())
+    dial = tuple(sorted(k for k in varied if not k.startswith("student.")))
     reading.records = sorted(_one_protocol(found, dial, reading.notes), key=lambda r: r.digest)
     if reading.records:
         first = reading.records[0]
         reading.protocol = _common(first, dial)
-        reading.dial = dial if reading.protocol != first.protocol else ()
+        reading.dial = tuple(sorted(varied - (set(dial) if reading.protocol == first.protocol else set())))
     return reading
 
 
@@ -115,10 +123,10 @@ def _read_plan(files: StoreFiles, name: str, reading: Reading) -> None:
         plan = json.loads(files.read(name))
         reading.planned.setdefault(suite, set()).update(str(c) for c in plan["cells"])
         varies = plan.get("varies")
-        if varies in dials():
-            reading.varies[suite] = varies.removeprefix("protocol.")
+        if (dial := dial_of(varies)) is not None:
+            reading.varies[suite] = dial
         elif varies is not None:
-            reading.notes.append(f"{name}: varies {_short(varies)}, which is no number of the protocol; not heeded")
+            reading.notes.append(f"{name}: varies {_short(varies)}, which boards know no way to; not heeded")
     except (ValueError, KeyError, TypeError, OSError) as error:
         reading.notes.append(f"{name}: not a suite's plan ({_short(error)}); missing cells are not counted")
 
@@ -213,14 +221,13 @@ def _one_protocol(records: list[Record], dial: tuple[str, ...], notes: list[str]
 
 def _common(record: Record, dial: tuple[str, ...]) -> str:
     """Returns the digest of the protocol without the dial; the protocol's own where the record does not hold that."""
-    settings = record.settings
     try:
         sound = bool(dial) and digest(record.raw["protocol_settings"]) == record.protocol
     except (KeyError, ValueError):
         sound = False
-    if not sound or not all(isinstance(settings.get(k), int | float) for k in dial):
+    if not sound or len(record.turned(dial)) < len(dial):
         return record.protocol
-    return digest({k: v for k, v in settings.items() if k not in dial})
+    return digest({k: v for k, v in record.settings.items() if k not in dial})
 
 
 def _difference(one: Record, other: Record, dial: tuple[str, ...]) -> str:
