@@ -233,9 +233,10 @@ class _Reader:
         elif all(isinstance(v, str) and _is_number(v) for v in values):  # CSV has no types
             values = [int(v) if _is_whole(v) else float(v) for v in values]
         kind: type = type(values[0])
+        expected = f"a class ({kind.__name__}, as in the first row)"
         if kind not in (int, bool, str):
-            kind = int
-        self._all(option, name, values, lambda v: type(v) is kind, f"a class ({kind.__name__}, as in the first row)")
+            kind, expected = int, "a class (a whole number, a word, true or false)"
+        self._all(option, name, values, lambda v: type(v) is kind, expected)
         distinct = sorted(set(values))
         where = f"{self.path}: column {name!r} (task.{option})"
         if len(distinct) > MOST_CLASSES:

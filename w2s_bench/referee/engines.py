@@ -209,7 +209,7 @@ def _death(code: int) -> str:
         return "was killed from outside (signal 9): most often the machine ran out of memory"
     if code < 0:
         return f"crashed ({signal.Signals(-code).name})"
-    return f"ended with exit status {code} and no word"
+    return f"ended with exit status {code} and no word, as `os._exit` or `sys.exit` in a plugin would do it"
 
 
 class InlineEngine:
