@@ -30,7 +30,7 @@ from w2s_bench.referee.engines import PRELOAD, LocalEngine
 from w2s_bench.referee.prepare import check_splits
 from w2s_bench.referee.scoring import Answers, score
 from w2s_bench.referee.sweep import run_cells
-from w2s_bench.registry import load
+from w2s_bench.registry import load, problem_of_class
 from w2s_bench.training.answers import labels_for, texts_of, with_candidates
 from w2s_bench.training.batches import Batch
 from w2s_bench.training.finetune import certain, finetune
@@ -281,6 +281,26 @@ def test_what_makes_no_sense_is_refused_before_training(asked, said):
     given = {"task": "sums_gen", "supervisor": "[ladder_xs_0]", "student": "ladder_s", **asked}
     with pytest.raises(UsageError, match=said):
         cells([f"{k}={v}" for k, v in given.items()], False, load())
+
+
+@pytest.mark.parametrize(
+    ("kind", "lacks", "said"),
+    [
+        ("task", {"kind": "generation", "load": print, "fingerprint": print}, "a task needs the method `check`"),
+        (
+            "supervisor",
+            {"kinds": {"generation"}, "fit": print, "label": print},
+            "a supervisor needs the method `answer`",
+        ),
+        ("supervisor", {"fit": print, "answer": print}, "a supervisor needs the method `label`"),
+        ("supervisor", {"kinds": {"generation"}, "fit": print, "answer": print}, None),
+        ("student", {"kinds": "generation", "backbone": print}, "its `kinds` is 'generation'; write a set out of"),
+        ("mitigation", {"kinds": {"regression"}}, "write a set out of classification, preference, generation"),
+    ],
+)
+def test_a_plugin_must_be_able_to_do_what_its_kinds_of_task_ask(kind, lacks, said):
+    problem = problem_of_class(kind, type("Made", (), lacks))
+    assert problem is None if said is None else said in problem
 
 
 # --- the referee
