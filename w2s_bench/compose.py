@@ -180,7 +180,10 @@ class Composer:
         names = tuple((kind, e.name) for kind in KINDS[1:] for e in built[kind])
         if (id(task), metric, names) in self._checked:  # entries are kept, so that an id stays its own
             return
-        kind = self.registry.get("task", task.name).build(task.options).kind
+        registration = self.registry.get("task", task.name)
+        kind: Any = registration.cls.kind  # type: ignore[attr-defined]
+        if not isinstance(kind, str):  # it depends on the options
+            kind = registration.build(task.options).kind
         check_kind(task.name, kind, [self.registry.get(*name) for name in names])
         if kind == "generation" and metric != "accuracy":
             raise UsageError(f"protocol.metric={metric}: answers of task={task.name} are right or wrong; use accuracy")

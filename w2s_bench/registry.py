@@ -27,6 +27,7 @@ KINDS = ("task", "supervisor", "student", "mitigation")
 PLURALS = {k: f"{k}s" for k in KINDS}
 METHODS = {"task": ("load", "fingerprint"), "supervisor": ("fit",), "student": ("backbone",), "mitigation": ()}
 """What a plugin of a kind must be able to do."""
+KINDS_OF_TASK = frozenset(protocols.KINDS)
 GUIDES = {"classification": "label", "preference": "label", "generation": "answer"}
 """How a supervisor guides in a task of each kind."""
 NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -258,7 +259,7 @@ class Registry:
 def problem_of_class(kind: str, cls: type) -> str | None:
     """Returns in one sentence why a class cannot be a plugin of its kind, or None."""
     served: Any = getattr(cls, "kinds", protocols.KINDS_WITH_CLASSES)
-    if isinstance(served, str) or not served or not set(served) <= set(protocols.KINDS):
+    if isinstance(served, str) or not isinstance(served, Iterable) or not set(served) or set(served) - KINDS_OF_TASK:
         return f"its `kinds` is {served!r}; write a set out of {', '.join(protocols.KINDS)}"
     given = getattr(cls, "kind", None) if kind == "task" else None
     guides = [GUIDES[k] for k in protocols.KINDS if k in served] if kind == "supervisor" else []
