@@ -196,6 +196,32 @@ def test_task_supervisor_and_student_examples_work_together(load, tmp_path):
     assert 0.6 < floor < reached - 0.05 and reached > 0.85
 
 
+def test_examples_that_answer_in_words_work_together(load, tmp_path):
+    from w2s_bench.referee.prepare import check_splits
+    from w2s_bench.training.finetune import certain, finetune
+
+    loaded = load(PLUGINS["count_on"])
+    task = loaded.get("task", "count_on").build()
+    names, splits = task.load(0, Sizes(100, 500, 20, 200))
+    check_splits("count_on", names, splits, task.kind)
+    info, test = TaskInfo("count_on", task.kind, 0, names), splits["test"]
+
+    def right(answers):
+        return np.mean([task.check(str(a), str(t)) for a, t in zip(answers, test.truth, strict=True)])
+
+    weak = loaded.get("supervisor", "never_nine").build()
+    weak.fit(splits["supervision"].inputs, splits["supervision"].truth, Lesson(info, 0, Recipe()))
+    weak.save(tmp_path)
+    again = loaded.get("supervisor", "never_nine").build()
+    again.restore(tmp_path, Lesson(info, 0, Recipe()))
+    assert list(again.answer(test.inputs)) == list(weak.answer(test.inputs))
+    strong = loaded.get("student", "reader")
+    recipe = Recipe(**{k: strong.options[k] for k in ("body_lr", "head_lr", "max_length")}, epochs=20)
+    learnt = certain(info, splits["transfer"].inputs, splits["transfer"].truth)
+    ceiling = finetune(strong.build().backbone(0), info, *learnt, recipe, 0)
+    assert 0.8 < right(weak.answer(test.inputs)) < 0.95 < right(ceiling.answer(test.inputs))
+
+
 def test_metric_example(load):
     brier = load(PLUGINS["brier"]).metric("brier")
     assert brier(np.array([[1.0, 0.0], [0.5, 0.5]]), np.array([0, 1])) == pytest.approx(0.25)

@@ -74,6 +74,8 @@ def test_swapping_a_pair_swaps_the_probabilities():
     assert (votes.argmax(1) == truth).all()
     swapped = supervisor.label(Inputs(inputs.ids, inputs.other, inputs.text))
     np.testing.assert_allclose(swapped, votes[:, ::-1], rtol=1e-9)
+    first, second = (supervisor.reward(inputs, np.full(100, answer)) for answer in (0, 1))
+    np.testing.assert_allclose(votes[:, 1], 1 / (1 + np.exp(first - second)), rtol=1e-9)
 
 
 def test_a_class_without_examples_gets_nothing():

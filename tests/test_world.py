@@ -9,7 +9,7 @@ from w2s_bench.errors import UsageError
 from w2s_bench.plugins.ladder import words
 from w2s_bench.plugins.ladder.tokenizer import encode
 from w2s_bench.plugins.ladder.world import LENGTH, MIXTURE, World, held_out, held_out_sums, the_world
-from w2s_bench.plugins.tasks.sandbox import Facts, Reviews, ReviewsPairs, Sums
+from w2s_bench.plugins.tasks.sandbox import Facts, Reviews, ReviewsPairs, Sums, SumsGen
 from w2s_bench.protocols import SPLITS, Sizes, Task
 
 TASKS = (Facts, Sums, Reviews)
@@ -115,6 +115,26 @@ def test_pairs_hold_one_kind_review_each_and_no_review_twice():
     ]
     assert [b for _, b in verdicts] == test.truth.tolist() and all(a != b for a, b in verdicts)
     assert 0.35 < test.truth.mean() < 0.65 and ReviewsPairs.kind == "preference"
+
+
+def test_sums_in_words_are_those_of_the_task_sums_and_true():
+    names, splits = SumsGen().load(5, Sizes())
+    assert names == [] and SumsGen.kind == "generation" and isinstance(SumsGen(), Task)
+    ids = [i for split in splits.values() for i in split.inputs.ids]
+    problems = [frozenset(t.replace(" ", "").rstrip("=").split("+")) for s in splits.values() for t in s.inputs.text]
+    assert len(set(ids)) == len(ids) == len(set(problems)) == 10_500
+    numbers = np.array([[int(n) for n in (*p, *p)[:2]] for p in problems])
+    assert held_out_sums(*numbers.T).all()
+    test = splits["test"]
+    for text, truth, carries in zip(test.inputs.text, test.truth, test.inputs.difficulty, strict=True):
+        left, right = (int(n) for n in text.replace(" ", "").rstrip("=").split("+"))
+        total = f"{left + right:04}"
+        assert truth == f"hundreds {total[-3]} units {total[-1]}"
+        tens = left % 10 + right % 10 > 9
+        assert carries == tens + (left // 10 % 10 + right // 10 % 10 + tens > 9)
+    assert SumsGen().check(" ".join(["hundreds", "8", " units", "8"]), "hundreds 8 units 8")
+    assert not SumsGen().check("units 8 hundreds 8", "hundreds 8 units 8")
+    assert max(len(f"{t} {a}".split()) for t, a in zip(test.inputs.text, test.truth, strict=True)) < LENGTH
 
 
 @pytest.mark.parametrize("task", TASKS)

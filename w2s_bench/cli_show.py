@@ -8,14 +8,14 @@ from typing import Any
 
 import click
 
-from w2s_bench import stacking
+from w2s_bench import protocols, stacking
 from w2s_bench.cli import Session
 from w2s_bench.cli_list import rows_of
 from w2s_bench.errors import UsageError
 from w2s_bench.options import help_texts
 from w2s_bench.registry import KINDS, Registration, Registry
 
-OFFERS = ("label", "reward", "correct", "save")
+OFFERS = ("label", "answer", "reward", "correct", "save")
 """What a supervisor may be able to do."""
 
 
@@ -74,6 +74,9 @@ def describe(entry: Registration) -> dict[str, Any]:
         kind = getattr(cls, "kind", None)
         described["task_kind"] = kind if isinstance(kind, str) else "depends on the options"
         described["sealed"] = bool(getattr(cls, "sealed", False))
+    else:
+        served = getattr(cls, "kinds", protocols.KINDS_WITH_CLASSES)
+        described["kinds_of_task"] = [k for k in protocols.KINDS if k in served]
     if entry.kind == "supervisor":
         described["offers"] = [o for o in OFFERS if callable(getattr(cls, o, None))]
     return described
@@ -103,6 +106,8 @@ def text_of(found: dict[str, Any]) -> str:
             lines.append(f"{key.capitalize()}: {', '.join(found[key])}")
     if found.get("control"):
         lines.append("Control: a row that must behave, no method to be used.")
+    if found.get("kinds_of_task"):
+        lines.append(f"Kinds of task: {', '.join(found['kinds_of_task'])}")
     if "task_kind" in found:
         lines.append(f"Kind of task: {found['task_kind']}" + (", sealed" if found["sealed"] else ""))
     if found.get("options"):

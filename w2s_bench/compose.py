@@ -26,7 +26,7 @@ from w2s_bench.registry import KINDS, Registry
 from w2s_bench.rerun import Commands
 from w2s_bench.schemas import LISTS, OWNED, recipe_options
 from w2s_bench.settings import check_range, check_trainer
-from w2s_bench.stacking import check_asked, check_stack
+from w2s_bench.stacking import check_asked, check_kind, check_stack
 from w2s_bench.sweeps import Axis
 
 CHOICES = ("hardware", "engine")
@@ -165,6 +165,7 @@ class Composer:
     def _cell(self, built: dict[str, tuple[Entry, ...]], seed: int, protocol: Protocol) -> Cell:
         supervisors, mitigations = built["supervisor"], built["mitigation"]
         key = tuple(e.name for e in supervisors), tuple(e.name for e in mitigations)
+        self._check_kind(built, protocol.metric)
         if key not in self._checked:
             for name in key[0]:
                 if key[0].count(name) > 1:
@@ -178,6 +179,20 @@ class Composer:
             built["task"][0], supervisors, built["student"][0], mitigations, seed, protocol,
             self._intermediate(mitigations),
         )  # fmt: skip
+
+    def _check_kind(self, built: dict[str, tuple[Entry, ...]], metric: str) -> None:
+        task = built["task"][0]
+        names = tuple((kind, e.name) for kind in KINDS[1:] for e in built[kind])
+        if (id(task), metric, names) in self._checked:  # entries are kept, so that an id stays its own
+            return
+        registration = self.registry.get("task", task.name)
+        kind: Any = registration.cls.kind  # type: ignore[attr-defined]
+        if not isinstance(kind, str):  # it depends on the options
+            kind = registration.build(task.options).kind
+        check_kind(task.name, kind, [self.registry.get(*name) for name in names])
+        if kind == "generation" and metric != "accuracy":
+            raise UsageError(f"protocol.metric={metric}: answers of task={task.name} are right or wrong; use accuracy")
+        self._checked.add((id(task), metric, names))
 
     def _intermediate(self, mitigations: tuple[Entry, ...]) -> dict[str, Entry]:
         found = {}

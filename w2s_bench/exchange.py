@@ -77,20 +77,33 @@ def read_inputs(path: Path) -> Inputs:
 
 
 def write_predictions(path: Path, splits: Mapping[str, tuple[list[str], np.ndarray]]) -> None:
-    """Writes `split`, `id` and `p_student` [C] for each example of each split (ids, probabilities [N, C])."""
+    """Writes `split`, `id` and `p_student` [C] or `answer` for each example of each split.
+
+    A split is its ids and its probabilities [N, C], or in a generation task its answers [N], texts.
+    """
     split = [name for name, (ids, _) in splits.items() for _ in ids]
-    ids = [i for own, _ in splits.values() for i in own]
-    p = [row for _, probabilities in splits.values() for row in np.asarray(probabilities, dtype=np.float32)]
-    table = pa.table({"split": split, "id": ids, "p_student": pa.array(p, type=pa.list_(pa.float32()))})
-    encodings = {"id": "DELTA_BYTE_ARRAY", "p_student.list.element": "BYTE_STREAM_SPLIT"}  # two thirds of the bytes
-    pq.write_table(table, path, compression="zstd", use_dictionary=["split"], column_encoding=encodings)
+    columns: dict[str, Any] = {"split": split, "id": [i for own, _ in splits.values() for i in own]}
+    encodings = {"id": "DELTA_BYTE_ARRAY"}
+    said = [np.asarray(own) for _, own in splits.values()]
+    if all(own.dtype.kind == "U" for own in said):
+        columns["answer"] = [text for own in said for text in own.tolist()]
+    else:
+        p = [row for own in said for row in own.astype(np.float32)]
+        columns["p_student"] = pa.array(p, type=pa.list_(pa.float32()))
+        encodings["p_student.list.element"] = "BYTE_STREAM_SPLIT"  # two thirds of the bytes
+    pq.write_table(pa.table(columns), path, compression="zstd", use_dictionary=["split"], column_encoding=encodings)
 
 
 def read_predictions(path: Path) -> dict[str, tuple[list[str], np.ndarray]]:
-    """Returns (ids, probabilities [N, C]) by split."""
+    """Returns (ids, probabilities [N, C] or texts [N]) by split."""
     table = pq.read_table(path)
     out = {}
     for name in dict.fromkeys(table["split"].to_pylist()):
         rows = table.filter(pa.compute.equal(table["split"], name))
-        out[name] = (rows["id"].to_pylist(), np.array(rows["p_student"].to_pylist(), dtype=np.float32))
+        said = (
+            np.array(rows["answer"].to_pylist(), dtype=str)
+            if "answer" in table.column_names
+            else np.array(rows["p_student"].to_pylist(), dtype=np.float32)
+        )
+        out[name] = (rows["id"].to_pylist(), said)
     return out

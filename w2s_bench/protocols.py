@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import torch
 
 KINDS = ("classification", "preference", "generation")
+KINDS_WITH_CLASSES = KINDS[:2]
+"""What a plugin serves that does not say otherwise in its `kinds`."""
 SPLITS = ("supervision", "transfer", "validation", "test")
 
 
@@ -27,6 +29,9 @@ class Inputs:
     """Preference tasks: the prompt and the second candidate."""
     difficulty: np.ndarray | None = None
     """[N] floats, higher is harder, known without the truth; None where the task has none."""
+    candidates: list[list[str | None]] | None = None
+    """Generation tasks, in training: [C - 1][N] the answers that the columns of labels stand for, None where there is
+    none; the last column of labels stands for any other text."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -39,6 +44,7 @@ class Inputs:
             [self.text[i] for i in at],
             None if self.other is None else [self.other[i] for i in at],
             None if self.difficulty is None else np.asarray(self.difficulty)[at],
+            None if self.candidates is None else [[column[i] for i in at] for column in self.candidates],
         )
 
 
@@ -48,7 +54,7 @@ class Split:
 
     inputs: Inputs
     truth: np.ndarray
-    """[N] class numbers; preference: 1 where `other` is the better candidate."""
+    """[N] class numbers; preference: 1 where `other` is the better candidate; generation: texts."""
     group: list[str] | None = None
     """Examples that share a group never straddle two splits."""
 
@@ -60,6 +66,7 @@ class TaskInfo:
     name: str
     kind: str
     n_classes: int
+    """0 in a generation task."""
     class_names: list[str]
 
 
@@ -109,7 +116,10 @@ class Recipe:
 
 @runtime_checkable
 class Task(Protocol):
-    """A dataset with its split rule. Optional attributes: `Options`, `sealed`, `same_test_for_all_seeds`."""
+    """A dataset with its split rule. Optional attributes: `Options`, `sealed`, `same_test_for_all_seeds`.
+
+    A generation task gives no class names, texts as truth, and `check(answer, truth) -> bool`.
+    """
 
     kind: ClassVar[str]
 
@@ -132,7 +142,7 @@ class Lesson:
 
 @runtime_checkable
 class Supervisor(Protocol):
-    """A weak model or person. Optional: `Options`, `fingerprint`, `reward`, `correct`, `save` and `restore`."""
+    """A weak model or person. Optional: `Options`, `fingerprint`, `kinds`, `reward`, `correct`, `save`, `restore`."""
 
     def fit(self, inputs: Inputs, truth: np.ndarray, lesson: Lesson) -> None:
         """Learns from the supervision split alone."""
@@ -140,8 +150,9 @@ class Supervisor(Protocol):
     def label(self, inputs: Inputs) -> np.ndarray:
         """Returns probabilities [N, C]; a row of NaN abstains."""
 
+    # answer(inputs) -> [N] texts, in place of `label` in generation tasks; an empty text abstains
     # reward(inputs, answers) -> [N] floats: how good these answers (class numbers or texts) are
-    # correct(inputs, answers) -> [N] class numbers: the same to accept, another to fix, -1 to abstain
+    # correct(inputs, answers) -> [N] class numbers or texts: the same to accept, another to fix, -1 or "" to abstain
     # save(folder) / restore(folder, lesson): so that a mitigation can go on asking the frozen supervisor
 
 
@@ -150,7 +161,11 @@ class Backbone:
     """A pretrained network before its head is put on."""
 
     module: torch.nn.Module
-    """(input_ids [B, T], attention_mask [B, T]) -> one pooled feature vector per text [B, width]."""
+    """(input_ids [B, T], attention_mask [B, T]) -> one pooled feature vector per text [B, width].
+
+    For generation tasks also `states(input_ids [B, T], rows [R]) -> [R, width]`, what a causal network knows at flat
+    positions of texts padded on the right, and `words(states) -> [R, V]`, logits of the token after each.
+    """
     encode: Callable[[list[str]], list[list[int]]]
     """Texts to token ids, without padding."""
     pad_id: int
@@ -160,6 +175,10 @@ class Backbone:
     padding_side: str = "right"
     max_length: int | None = None
     """Longest input the network takes, in tokens."""
+    decode: Callable[[list[list[int]]], list[str]] | None = None
+    """Generation tasks: token ids to texts."""
+    end_id: int | None = None
+    """Generation tasks: the token that ends an answer."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +199,7 @@ class Tuning:
 
 @runtime_checkable
 class Student(Protocol):
-    """A strong model: a backbone and the way it is tuned. Optional: `Options`, `fingerprint`."""
+    """A strong model: a backbone and the way it is tuned. Optional: `Options`, `fingerprint`, `kinds`."""
 
     def backbone(self, seed: int) -> Backbone:
         """Returns a fresh copy of the pretrained network; `seed` matters only where weights are drawn at random."""
@@ -191,7 +210,8 @@ class Mitigation(Protocol):
     """Changes how the student learns: a class with any subset of the mitigation hooks, built as `cls(options)`.
 
     Class attributes, all optional: `Options` (a dataclass), `needs` (a set out of NEEDS), `honours` (hooks that a
-    `fit_student` of its own still asks), `control` (True for a row that must behave), `source` (the paper).
+    `fit_student` of its own still asks), `kinds` (of task that it serves, KINDS_WITH_CLASSES where it does not say),
+    `control` (True for a row that must behave), `source` (the paper).
     """
 
 

@@ -25,8 +25,11 @@ from w2s_bench.options import Option, first_line, nearest, options_for
 
 KINDS = ("task", "supervisor", "student", "mitigation")
 PLURALS = {k: f"{k}s" for k in KINDS}
-METHODS = {"task": ("load", "fingerprint"), "supervisor": ("fit", "label"), "student": ("backbone",), "mitigation": ()}
+METHODS = {"task": ("load", "fingerprint"), "supervisor": ("fit",), "student": ("backbone",), "mitigation": ()}
 """What a plugin of a kind must be able to do."""
+KINDS_OF_TASK = frozenset(protocols.KINDS)
+GUIDES = {"classification": "label", "preference": "label", "generation": "answer"}
+"""How a supervisor guides in a task of each kind."""
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -259,13 +262,17 @@ class Registry:
 
 def problem_of_class(kind: str, cls: type) -> str | None:
     """Returns in one sentence why a class cannot be a plugin of its kind, or None."""
-    for method in METHODS[kind]:
+    served: Any = getattr(cls, "kinds", protocols.KINDS_WITH_CLASSES)
+    if isinstance(served, str) or not isinstance(served, Iterable) or not set(served) or set(served) - KINDS_OF_TASK:
+        return f"its `kinds` is {served!r}; write a set out of {', '.join(protocols.KINDS)}"
+    given = getattr(cls, "kind", None) if kind == "task" else None
+    guides = [GUIDES[k] for k in protocols.KINDS if k in served] if kind == "supervisor" else []
+    for method in (*METHODS[kind], *guides, *(["check"] if given == "generation" else [])):
         if not callable(getattr(cls, method, None)):
             return f"a {kind} needs the method `{method}` (see w2s_bench.protocols.{kind.capitalize()})"
-    if kind == "task":
-        given = getattr(cls, "kind", None)
-        if given not in protocols.KINDS and not isinstance(given, property):  # a table's kind depends on its options
-            return f"its `kind` is {given!r}; a task's kind is one of {', '.join(protocols.KINDS)}"
+    # a table's kind depends on its options
+    if kind == "task" and given not in protocols.KINDS and not isinstance(given, property):
+        return f"its `kind` is {given!r}; a task's kind is one of {', '.join(protocols.KINDS)}"
     if kind == "mitigation":
         needs: Any = getattr(cls, "needs", frozenset())
         if isinstance(needs, str) or not isinstance(needs, Iterable):

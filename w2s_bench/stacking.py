@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from w2s_bench import hookspecs
 from w2s_bench.errors import UsageError
 from w2s_bench.options import nearest
+from w2s_bench.protocols import KINDS_WITH_CLASSES
 
 if TYPE_CHECKING:
     from w2s_bench.registry import Registration
@@ -148,6 +149,17 @@ def check_stack(registrations: Sequence[Registration], n_supervisors: int) -> No
     for r in registrations:
         if "several_supervisors" in getattr(r.cls, "needs", ()) and n_supervisors < 2:
             raise UsageError(f"{stack}: '{r.name}' needs several supervisors; give them as supervisor=[a,b,c]")
+
+
+def check_kind(task: str, kind: str, registrations: Sequence[Registration]) -> None:
+    """Returns nothing, or raises UsageError where an entry does not serve the task's kind."""
+    for r in registrations:
+        served = getattr(r.cls, "kinds", KINDS_WITH_CLASSES)
+        if kind not in served:
+            raise UsageError(
+                f"task={task} is a {kind} task, and the {r.kind} '{r.name}' serves {' and '.join(sorted(served))} "
+                f"tasks alone; `w2s show {r.name}` says what it does"
+            )
 
 
 LOOP_HOOKS = ("order_examples", "training_batch", "training_targets", "training_loss")

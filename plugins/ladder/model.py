@@ -115,6 +115,10 @@ class Ladder(nn.Module):
         start = torch.arange(len(input_ids), device=input_ids.device) * input_ids.shape[1]
         return self.states(input_ids, start + last)
 
+    def words(self, states: torch.Tensor) -> torch.Tensor:
+        """Returns logits [R, V] of the word after states [R, d]."""
+        return states @ self.wte.weight.T
+
     def draw(self, seed: int) -> None:
         """Draws fresh weights from `seed`, the same on every device."""
         generator = torch.Generator().manual_seed(seed)

@@ -87,7 +87,7 @@ def read_card(folder: Path) -> dict:
 def load_backbone(folder: Path) -> Backbone:
     """Returns a fresh copy of a rung, ready for a head."""
     from w2s_bench.plugins.ladder.model import load
-    from w2s_bench.plugins.ladder.tokenizer import encode
+    from w2s_bench.plugins.ladder.tokenizer import decode, encode
 
     module = load(folder)
     return Backbone(
@@ -97,4 +97,6 @@ def load_backbone(folder: Path) -> Backbone:
         width=module.shape.width,
         identity={"name": f"ladder-{folder.name}", "digest": digest(folder)},
         max_length=module.shape.positions,
+        decode=decode,
+        end_id=0,  # padding: nothing else follows a sentence in the pretraining text
     )

@@ -8,7 +8,8 @@ from pathlib import Path
 from w2s_bench.errors import UsageError
 from w2s_bench.plugins.ladder import words
 
-INDEX = {word: i for i, word in enumerate(words.vocabulary())}
+WORDS = words.vocabulary()
+INDEX = {word: i for i, word in enumerate(WORDS)}
 
 
 def encode(texts: list[str]) -> list[list[int]]:
@@ -20,6 +21,11 @@ def encode(texts: list[str]) -> list[list[int]]:
             f"the ladder reads only the {len(INDEX)} words of its own world, and {unknown} is none of them: "
             "use it with the tasks facts, sums and reviews, and another model (student=hf) for this task"
         ) from None
+
+
+def decode(rows: list[list[int]]) -> list[str]:
+    """Returns the texts of token ids."""
+    return [" ".join(WORDS[i] for i in row) for row in rows]
 
 
 def write(folder: Path) -> None:

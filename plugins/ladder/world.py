@@ -146,9 +146,14 @@ class World:
         """Returns token ids [N, 16] such as `anna berg likes`."""
         return pack([*self.people[people].T, self.verbs[attributes], self.particles[attributes]])
 
-    def sum_prompts(self, left: np.ndarray, right: np.ndarray, position: np.ndarray) -> np.ndarray:
+    def sum_prompts(self, left: np.ndarray, right: np.ndarray, position: np.ndarray | None = None) -> np.ndarray:
         """Returns token ids [N, 16] such as `3 4 1 + 5 0 7 = tens`; positions are 0 units, 1 tens, 2 hundreds."""
-        return pack([*self._operands(left, right), self.positions[position]])
+        return pack([*self._operands(left, right), *([] if position is None else [self.positions[position]])])
+
+    def sum_answers(self, left: np.ndarray, right: np.ndarray, positions: tuple[int, ...]) -> np.ndarray:
+        """Returns token ids [N, 16] such as `hundreds 8 units 8`, the digits of the sum at these positions."""
+        result = digits(left + right)
+        return pack([c for p in positions for c in (np.full(len(left), self.positions[p]), self.digits[result[:, p]])])
 
     def _operands(self, left: np.ndarray, right: np.ndarray) -> Columns:
         sign = np.ones(len(left), int)

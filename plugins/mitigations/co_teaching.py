@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from w2s_bench import hookimpl
+from w2s_bench.protocols import KINDS
 
 
 class CoTeaching:
@@ -14,6 +15,7 @@ class CoTeaching:
     """
 
     source = "Han et al. 2018, arXiv 1804.06872"
+    kinds = frozenset(KINDS)
     honours = frozenset({"order_examples", "training_batch", "training_targets", "training_loss"})
 
     @dataclass

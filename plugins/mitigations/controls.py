@@ -1,6 +1,7 @@
 """Rows that must behave: a board whose controls misbehave is not to be believed."""
 
 from w2s_bench import hookimpl
+from w2s_bench.protocols import KINDS
 
 
 class Majority:
@@ -18,15 +19,22 @@ class Majority:
 
 
 class RandomLabels:
-    """Labels drawn at random at the weak labels' class shares: the student must end at chance. Control."""
+    """Labels drawn at random at the weak labels' class shares: the student must end at chance. Control.
+
+    In a generation task the weak answers in random order: everybody's answer to somebody else's question.
+    """
 
     control = True
+    kinds = frozenset(KINDS)
 
     @hookimpl
     def revise_labels(self, labels, pool):
         """Returns random one-hot labels."""
         import torch
 
+        if pool.task.kind == "generation":
+            answers = pool.answers_of(labels)
+            return pool.labels_for([answers[i] for i in torch.randperm(len(pool), generator=pool.rng).tolist()])
         drawn = torch.multinomial(labels.mean(0), len(labels), replacement=True, generator=pool.rng)
         return torch.nn.functional.one_hot(drawn, labels.shape[-1]).to(labels.dtype)
 
@@ -38,6 +46,7 @@ class Identity:
     """
 
     control = True
+    kinds = frozenset(KINDS)
 
     @hookimpl
     def revise_labels(self, labels, pool):

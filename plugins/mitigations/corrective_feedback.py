@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from w2s_bench import hookimpl
-from w2s_bench.protocols import Round
+from w2s_bench.protocols import KINDS, Round
 
 
 class CorrectiveFeedback:
@@ -18,6 +18,7 @@ class CorrectiveFeedback:
 
     source = "w2s_bench; Saunders et al. 2022, arXiv 2206.05802"
     needs = frozenset({"correct"})
+    kinds = frozenset(KINDS)
 
     @dataclass
     class Options:
@@ -43,20 +44,17 @@ class CorrectiveFeedback:
         """Returns the labels with the shard's answers in place, as far as the critic let them pass."""
         if round_plan.previous is None:
             return None
-        import torch
-
         shard = round_plan.examples
         asked = pool.inputs.take(shard)
-        answers = round_plan.previous.predict(asked).argmax(-1)
-        verdicts = pool.supervisors[self.options.critic].correct(asked, answers)
-        self.left_out = shard[verdicts < 0]
+        answers = round_plan.previous.answer(asked)
+        verdicts = pool.labels_for(pool.supervisors[self.options.critic].correct(asked, answers), shard)
+        settled = ~verdicts.isnan().any(-1)
+        self.left_out = shard[~settled]
         if len(self.left_out) == len(shard):  # a critic with nothing to say leaves the supervisor's labels
             self.left_out = None
             return None
-        settled = verdicts >= 0
         revised = labels.clone()
-        one_hot = torch.nn.functional.one_hot(verdicts[settled], labels.shape[-1])
-        revised[shard[settled]] = one_hot.to(labels.dtype)
+        revised[shard[settled]] = verdicts[settled].to(labels.dtype)
         return revised
 
     @hookimpl

@@ -1,6 +1,7 @@
 """Labels that several supervisors give together."""
 
 from w2s_bench import hookimpl
+from w2s_bench.protocols import KINDS
 
 
 class MeanEnsemble:
@@ -10,6 +11,7 @@ class MeanEnsemble:
     """
 
     needs = frozenset({"several_supervisors"})
+    kinds = frozenset(KINDS)
 
     @hookimpl
     def combine_votes(self, votes):

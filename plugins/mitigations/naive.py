@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from w2s_bench import hookimpl
+from w2s_bench.protocols import KINDS
 
 
 class Naive:
@@ -13,6 +14,7 @@ class Naive:
     """
 
     source = "Burns et al. 2023, arXiv 2312.09390"
+    kinds = frozenset(KINDS)
 
     @dataclass
     class Options:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from w2s_bench import hookimpl
 from w2s_bench.plugins.ladder import rungs
-from w2s_bench.protocols import Backbone
+from w2s_bench.protocols import KINDS, Backbone
 
 
 @hookimpl
@@ -20,6 +20,8 @@ def register_students(register) -> None:
 
 class LadderStudent:
     """A rung of the ladder, finetuned whole: 8 thousand to 630 thousand parameters, seconds on one core."""
+
+    kinds = frozenset(KINDS)
 
     @dataclass
     class Options:

@@ -59,8 +59,8 @@ class HfSupervisor(Pretrained):
         return self.fitted.predict(inputs).numpy()
 
     def reward(self, inputs: Inputs, answers: np.ndarray) -> np.ndarray:
-        """Returns [N] the probability of each answer, a class number."""
-        return self.label(inputs)[np.arange(len(inputs)), np.asarray(answers)]
+        """Returns [N] the probability of each answer, a class number; of a pair, the answer's score (a log-odds)."""
+        return self.fitted.rewards(inputs)[np.arange(len(inputs)), np.asarray(answers)]
 
     def correct(self, inputs: Inputs, answers: np.ndarray) -> np.ndarray:
         """Returns [N] class numbers: the answer to accept it, another where sure of that, -1 to abstain."""

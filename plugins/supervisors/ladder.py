@@ -9,7 +9,7 @@ import numpy as np
 
 from w2s_bench import hookimpl
 from w2s_bench.plugins.ladder import rungs
-from w2s_bench.protocols import Inputs, Lesson, Recipe
+from w2s_bench.protocols import KINDS, Inputs, Lesson, Recipe
 
 SIZES, CHECKPOINTS = ("xxs", "xs", "s", "sm"), (0, 1, 2)
 """The shipped supervisors; finetunes of one checkpoint make the same errors, those of several do not."""
@@ -24,7 +24,9 @@ def register_supervisors(register) -> None:
 
 
 class LadderSupervisor:
-    """A small rung of the ladder, finetuned on the supervision split; it labels, rewards and corrects."""
+    """A small rung of the ladder, finetuned on the supervision split; it labels, answers, rewards and corrects."""
+
+    kinds = frozenset(KINDS)
 
     @dataclass
     class Options:
@@ -56,26 +58,35 @@ class LadderSupervisor:
 
     def fit(self, inputs: Inputs, truth: np.ndarray, lesson: Lesson) -> None:
         """Finetunes the rung on the supervision split."""
-        import torch
+        from w2s_bench.training.finetune import certain, finetune
 
-        from w2s_bench.training.finetune import finetune
-
-        labels = torch.nn.functional.one_hot(torch.from_numpy(np.asarray(truth)), lesson.task.n_classes).float()
-        backbone = rungs.load_backbone(self.folder)
+        backbone, (inputs, labels) = rungs.load_backbone(self.folder), certain(lesson.task, inputs, truth)
         self.fitted = finetune(backbone, lesson.task, inputs, labels, self._recipe(lesson), lesson.seed)
 
     def label(self, inputs: Inputs) -> np.ndarray:
         """Returns class probabilities [N, C]."""
         return self.fitted.predict(inputs).numpy()
 
+    def answer(self, inputs: Inputs) -> np.ndarray:
+        """Returns [N] texts, each word the likeliest after those before it."""
+        return np.array(self.fitted.answer(inputs), dtype=str)
+
     def reward(self, inputs: Inputs, answers: np.ndarray) -> np.ndarray:
-        """Returns [N] the probability of each answer, a class number."""
-        return self.label(inputs)[np.arange(len(inputs)), np.asarray(answers)]
+        """Returns [N] the probability of each answer, a class number.
+
+        Of a pair it is the candidate's score, a log-odds; of an answer in words its log-probability.
+        """
+        if self.fitted.writes:
+            return self.fitted.log_likelihood(inputs, np.asarray(answers).tolist())
+        return self.fitted.rewards(inputs)[np.arange(len(inputs)), np.asarray(answers)]
 
     def correct(self, inputs: Inputs, answers: np.ndarray) -> np.ndarray:
-        """Returns [N] class numbers: the answer again to accept it, another where the rung is sure of that."""
-        from w2s_bench.training.critic import correct_by_label
+        """Returns [N] the answer again to accept it, another where the rung is sure of that, -1 or "" to abstain."""
+        from w2s_bench.training.critic import correct_by_answer, correct_by_label
 
+        if self.fitted.writes:
+            own = self.answer(inputs)
+            return correct_by_answer(own, np.exp(self.fitted.log_likelihood(inputs, own.tolist())), answers)
         return correct_by_label(self.label(inputs), answers)
 
     def save(self, folder: Path) -> None:

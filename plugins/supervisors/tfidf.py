@@ -77,8 +77,12 @@ class TfidfSupervisor:
         return probabilities
 
     def reward(self, inputs: Inputs, answers: np.ndarray) -> np.ndarray:
-        """Returns [N] the probability of each answer, a class number."""
-        return self.label(inputs)[np.arange(len(inputs)), np.asarray(answers)]
+        """Returns [N] the probability of each answer, a class number; of a pair, the answer's score (a log-odds)."""
+        answers = np.asarray(answers)
+        if self._pairs:
+            texts = [(inputs.other or [])[i] if answer else inputs.text[i] for i, answer in enumerate(answers)]
+            return np.asarray(self.words.transform(texts) @ self.coefficients[0])
+        return self.label(inputs)[np.arange(len(inputs)), answers]
 
     def correct(self, inputs: Inputs, answers: np.ndarray) -> np.ndarray:
         """Returns [N] class numbers: the answer to accept it, another where sure of that, -1 to abstain."""

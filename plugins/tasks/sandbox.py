@@ -25,6 +25,7 @@ def register_tasks(register) -> None:
     register("sums", Sums)
     register("reviews", Reviews)
     register("reviews_pairs", ReviewsPairs)
+    register("sums_gen", SumsGen)
 
 
 class _FromWorld:
@@ -84,11 +85,8 @@ class Sums(_FromWorld):
         """Returns the classes even and odd, and splits of at most about 125,000 problems together."""
         world = the_world()
         draw = np.random.RandomState([VERSION, 2, seed])
-        problems, wanted = _held_out_problems(), _sizes(sizes)
-        _at_most("sums", sum(wanted), len(problems))
-        chosen = problems[draw.permutation(len(problems))[: sum(wanted)]]
-        swapped = draw.rand(len(chosen)) < 0.5
-        left, right = np.where(swapped[:, None], chosen[:, ::-1], chosen).T
+        wanted = _sizes(sizes)
+        left, right = _draw_problems("sums", sum(wanted), draw)
         position = draw.randint(0, 3, len(left))
         truth = digits(left + right)[np.arange(len(left)), position] % 2
         unit = 10**position
@@ -97,6 +95,30 @@ class Sums(_FromWorld):
         text = world.texts(world.sum_prompts(left, right, position))
         ids = [f"sums-{a}-{b}-{p}" for a, b, p in zip(left, right, position, strict=True)]
         return ["even", "odd"], _cut(wanted, ids, text, difficulty, truth)
+
+
+class SumsGen(_FromWorld):
+    """What are the hundreds and the units of a sum? `3 4 1 + 5 0 7 =` -> `hundreds 8 units 8`, for 848.
+
+    The form is that of the pretraining text, which tells two digits of each sum. Problems are those of the task sums:
+    never shown, in either order, and none is asked twice. Difficulty is the number of carries, 0 to 2.
+    """
+
+    kind: ClassVar[str] = "generation"
+
+    def load(self, seed: int, sizes: Sizes) -> tuple[list[str], dict[str, Split]]:
+        """Returns no class names, and splits of at most about 125,000 problems together."""
+        world = the_world()
+        wanted = _sizes(sizes)
+        left, right = _draw_problems("sums_gen", sum(wanted), np.random.RandomState([VERSION, 5, seed]))
+        carries = sum((left % unit + right % unit >= unit).astype(float) for unit in (10, 100))
+        ids = [f"sums-gen-{a}-{b}" for a, b in zip(left, right, strict=True)]
+        truth = np.array(world.texts(world.sum_answers(left, right, (2, 0))))
+        return [], _cut(wanted, ids, world.texts(world.sum_prompts(left, right)), np.asarray(carries), truth)
+
+    def check(self, answer: str, truth: str) -> bool:
+        """Returns whether the answer gives the same digits; the words must stand in the same order."""
+        return answer.split() == truth.split()
 
 
 class Reviews(_FromWorld):
@@ -150,6 +172,16 @@ def _held_out_problems() -> np.ndarray:
     """Returns [about 125,000, 2] pairs of numbers kept for tasks, the smaller first."""
     pairs = np.stack(np.triu_indices(1000), 1)
     return pairs[held_out_sums(*pairs.T)]
+
+
+def _draw_problems(task: str, n: int, draw: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+    """Returns `n` different held-out problems as left and right numbers [n], in random order each."""
+    problems = _held_out_problems()
+    _at_most(task, n, len(problems))
+    chosen = problems[draw.permutation(len(problems))[:n]]
+    swapped = draw.rand(len(chosen)) < 0.5
+    left, right = np.where(swapped[:, None], chosen[:, ::-1], chosen).T
+    return left, right
 
 
 def _different_reviews(world: World, n: int, draw: np.random.RandomState) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -56,7 +56,7 @@ class Prepared:
         return TaskInfo(name, self.info["kind"], self.info["n_classes"], self.info["class_names"])
 
     def truth(self, split: str) -> np.ndarray:
-        """Returns class numbers [N]."""
+        """Returns class numbers [N], in a generation task texts."""
         return np.load(self.folder / "truth" / f"{split}.npy", allow_pickle=False)
 
     def ids(self, split: str) -> list[str]:
@@ -144,7 +144,11 @@ def check_results(folder: Path, stage: Stage, prepared: Prepared) -> None:
         for split in VOTED:
             if split not in votes:
                 raise W2SError(f"{who} gave no votes for {split}")
-            _check_rows(f"{who}: votes for {split}", votes[split], (len(prepared.ids(split)), classes), abstain=True)
+            what, n = f"{who}: votes for {split}", len(prepared.ids(split))
+            if prepared.info["kind"] == "generation":
+                _check_texts(what, votes[split], n)
+            else:
+                _check_rows(what, votes[split], (n, classes), abstain=True)
         return
     for split in ("test", "transfer"):
         ids = prepared.ids(split)
@@ -157,7 +161,16 @@ def check_results(folder: Path, stage: Stage, prepared: Prepared) -> None:
                 f"{who}: predictions for {split} are not for the examples that were asked: {len(came)} ids came, "
                 f"{len(ids)} were asked, the first difference is in row {at}"
             )
-        _check_rows(f"{who}: predictions for {split}", predictions[split][1], (len(ids), classes), abstain=False)
+        what, said = f"{who}: predictions for {split}", predictions[split][1]
+        if prepared.info["kind"] == "generation":
+            _check_texts(what, said, len(ids))
+        else:
+            _check_rows(what, said, (len(ids), classes), abstain=False)
+
+
+def _check_texts(what: str, said: np.ndarray, n: int) -> None:
+    if said.shape != (n,) or said.dtype.kind != "U":
+        raise W2SError(f"{what} came as {said.dtype} {list(said.shape)}, expected {n} texts")
 
 
 def _check_rows(what: str, rows: np.ndarray, shape: tuple[int, int], abstain: bool) -> None:

@@ -71,20 +71,24 @@ def prepare(folder: Path) -> None:
 
 def write_splits(out: Path, name: str, class_names: Any, splits: Any, info: dict[str, Any]) -> None:
     """Writes checked splits: inputs, truth and what is known of the task."""
-    names = check_splits(name, class_names, splits)
+    names = check_splits(name, class_names, splits, info["kind"])
+    form: type = np.str_ if info["kind"] == "generation" else np.int64
     for folder in ("inputs", "truth"):
         (out / folder).mkdir(parents=True)
     for split in SPLITS:
         exchange.write_inputs(out / "inputs" / f"{split}.parquet", splits[split].inputs)
-        np.save(out / "truth" / f"{split}.npy", np.asarray(splits[split].truth).astype(np.int64), allow_pickle=False)
+        np.save(out / "truth" / f"{split}.npy", np.asarray(splits[split].truth).astype(form), allow_pickle=False)
     exchange.write_json(out / "info.json", {**info, "n_classes": len(names), "class_names": names})
 
 
-def check_splits(name: str, class_names: Any, splits: Any) -> list[str]:
+def check_splits(name: str, class_names: Any, splits: Any, kind: str = "classification") -> list[str]:
     """Returns the class names as strings, or raises a W2SError that says what is wrong with the task's splits."""
     wrong = _Complaints(name)
     names = [str(c) for c in class_names]
-    if len(names) < 2 or len(set(names)) != len(names):
+    if kind == "generation":
+        if names:
+            wrong(f"is a generation task and gives the class names {names}", "its answers are texts; give []")
+    elif len(names) < 2 or len(set(names)) != len(names):
         wrong(f"needs at least two classes with different names, but has {names}", "check the label column")
     if not isinstance(splits, dict) or set(splits) != set(SPLITS):
         came = sorted(splits) if isinstance(splits, dict) else type(splits).__name__
@@ -94,7 +98,7 @@ def check_splits(name: str, class_names: Any, splits: Any) -> list[str]:
     for split in SPLITS:
         one: Split = splits[split]
         _check_inputs(wrong, split, one.inputs)
-        _check_truth(wrong, split, one, names)
+        (_check_texts if kind == "generation" else _check_truth)(wrong, split, one, names)
         for i in one.inputs.ids:
             if i in seen:
                 where = f"twice in {split}" if seen[i] == split else f"in {seen[i]} and in {split}"
@@ -141,6 +145,15 @@ def _check_inputs(wrong: _Complaints, split: str, inputs: Inputs) -> None:
                 f"has difficulty {difficulty[row]} in {split}, row {row} (id {inputs.ids[row]!r})",
                 "difficulty is a finite number for every example, or None for all",
             )
+
+
+def _check_texts(wrong: _Complaints, split: str, one: Split, _: list[str]) -> None:
+    truth = np.asarray(one.truth)
+    if truth.shape != (len(one.inputs),):
+        wrong(f"gives truth of shape {truth.shape} for {len(one.inputs)} examples in {split}", "give one text each")
+    odd = next((t for t in truth.tolist() if not isinstance(t, str) or not t), None)
+    if odd is not None or truth.dtype.kind not in "UO":
+        wrong(f"has the answer {odd!r} in {split}", "answers of a generation task are texts, none of them empty")
 
 
 def _check_truth(wrong: _Complaints, split: str, one: Split, names: list[str]) -> None:

@@ -16,7 +16,7 @@ from w2s_bench.jobs import Cost
 from w2s_bench.plan import SCHEMA, PlannedCell, without_places
 from w2s_bench.referee.handover import Prepared
 from w2s_bench.referee.provenance import of_cell
-from w2s_bench.referee.scoring import Answers, right_of, score
+from w2s_bench.referee.scoring import Answers, Check, right_of, score
 from w2s_bench.referee.store import Store
 
 
@@ -42,11 +42,14 @@ class Recorder:
         answers = Answers(
             truth.test, truth.transfer, [v["test"] for v in votes], votes[0]["transfer"],
             student["test"][1], student["transfer"][1], ceiling["test"][1],
+            self._check(cell) if truth.info["kind"] == "generation" else None,
         )  # fmt: skip
         info = truth.info
         metrics, metric = self.registry.metrics, cell.cell.protocol.metric
         try:
             scored = score(answers, metrics, metric, info["same_for_all_seeds"])
+        except W2SError:
+            raise
         except Exception as error:
             raise W2SError(f"a metric out of {', '.join(metrics)} raised {type(error).__name__}: {error}") from error
         scores = None
@@ -63,6 +66,21 @@ class Recorder:
         self.store.write_record(record)
         computed.difference_update(cell.stages)
         return record
+
+    def _check(self, cell: PlannedCell) -> Check:
+        """Returns the task's own check of an answer against the truth."""
+        entry = cell.cell.task
+        task = self.registry.get("task", entry.name).build(entry.options)
+
+        def check(answer: str, truth: str) -> bool:
+            try:
+                return task.check(answer, truth)
+            except Exception as error:
+                raise W2SError(
+                    f"task {entry.name!r}: check({answer!r:.60}, {truth!r:.60}) raised {type(error).__name__}: {error}"
+                ) from error
+
+        return check
 
     def write_failure(self, cell: PlannedCell, status: str, reason: str) -> None:
         """Writes the record of a cell without a result."""

@@ -12,9 +12,15 @@ import numpy as np
 Metric = Callable[[np.ndarray, np.ndarray], float]
 
 
+Check = Callable[[str, str], bool]
+
+
 @dataclass(frozen=True)
 class Answers:
-    """What stands to be scored, probabilities [N, C] throughout; rows of NaN are abstentions of a supervisor."""
+    """What stands to be scored: probabilities [N, C], where rows of NaN are abstentions of a supervisor.
+
+    In a generation task texts [N] throughout, an empty one to abstain, and `check(answer, truth)` says which are right.
+    """
 
     test_truth: np.ndarray
     transfer_truth: np.ndarray
@@ -25,6 +31,13 @@ class Answers:
     student: np.ndarray
     student_on_transfer: np.ndarray
     ceiling: np.ndarray
+    check: Check | None = None
+
+    def right(self, said: np.ndarray, truth: np.ndarray) -> np.ndarray:
+        """Returns which of these answers [N] are right."""
+        if self.check is None:
+            return chosen(said) == truth
+        return np.array([bool(self.check(a, t)) for a, t in zip(said.tolist(), truth.tolist(), strict=True)])
 
 
 def decided(votes: np.ndarray) -> np.ndarray:
@@ -33,20 +46,28 @@ def decided(votes: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(votes).any(axis=1, keepdims=True), 1.0 / votes.shape[1], votes)
 
 
+def chosen(said: np.ndarray) -> np.ndarray:
+    """Returns the answers [N]: the likeliest class of probabilities [N, C], texts as they are."""
+    return said if said.dtype.kind == "U" else decided(said).argmax(axis=1)
+
+
 def score(answers: Answers, metrics: Mapping[str, Metric], metric: str, same_for_all_seeds: bool) -> dict[str, Any]:
-    """Returns the record's `test`, `transfer` and `pgr`; the gap is measured in `metric`."""
+    """Returns the record's `test`, `transfer` and `pgr`; the gap is measured in `metric`.
+
+    Answers in words have no probabilities: accuracy is all that is measured of them.
+    """
     truth = answers.test_truth
-    floor, student = decided(answers.floors[0]), answers.student.astype(np.float64)
-    ceiling = answers.ceiling.astype(np.float64)
-    sides = {"floor": floor, "student": student, "ceiling": ceiling}
-    measured = {side: measure(p, truth, metrics) for side, p in sides.items()}
+    sides = _sides(answers)
     right = right_of(answers)
-    classes = student.shape[1]
-    predicted = student.argmax(axis=1)
-    agrees = predicted == floor.argmax(axis=1)
+    if answers.check is None:
+        measured = {side: measure(decided(said), truth, metrics) for side, said in sides.items()}
+        rates = np.bincount(chosen(answers.student), minlength=answers.student.shape[1]) / len(truth)
+        measured["student"]["predicted_rates"] = rates.tolist()
+    else:
+        measured = {side: {"accuracy": float(r.mean())} for side, r in right.items()}
+    agrees = chosen(answers.student) == chosen(answers.floors[0])
     code = right["floor"] * 4 + right["student"] * 2 + right["ceiling"]
     joint = np.bincount(code, minlength=8)
-    measured["student"]["predicted_rates"] = (np.bincount(predicted, minlength=classes) / len(truth)).tolist()
     test = {
         "n": len(truth),
         "same_for_all_seeds": same_for_all_seeds,
@@ -59,12 +80,12 @@ def score(answers: Answers, metrics: Mapping[str, Metric], metric: str, same_for
         "joint": {f"{k:03b}": int(n) for k, n in enumerate(joint)},
     }
     if len(answers.floors) > 1:
-        each = [float((decided(votes).argmax(axis=1) == truth).mean()) for votes in answers.floors]
+        each = [float(answers.right(said, truth).mean()) for said in answers.floors]
         test["supervisors"] = {"mean": float(np.mean(each)), "best": max(each)}
     transfer = {
         "n": len(answers.transfer_truth),
-        "label_accuracy": _mean(decided(answers.labels).argmax(axis=1) == answers.transfer_truth),
-        "student_accuracy": _mean(answers.student_on_transfer.argmax(axis=1) == answers.transfer_truth),
+        "label_accuracy": _mean(answers.right(answers.labels, answers.transfer_truth)),
+        "student_accuracy": _mean(answers.right(answers.student_on_transfer, answers.transfer_truth)),
     }
     pgr = recovered(*(measured[side][metric] for side in ("floor", "student", "ceiling")))
     return {"test": test, "transfer": transfer, "pgr": pgr}
@@ -72,8 +93,11 @@ def score(answers: Answers, metrics: Mapping[str, Metric], metric: str, same_for
 
 def right_of(answers: Answers) -> dict[str, np.ndarray]:
     """Returns for floor, student and ceiling which test examples [N] each got right, as 0 and 1."""
-    sides = {"floor": decided(answers.floors[0]), "student": answers.student, "ceiling": answers.ceiling}
-    return {side: (p.argmax(axis=1) == answers.test_truth).astype(np.int64) for side, p in sides.items()}
+    return {side: answers.right(said, answers.test_truth).astype(np.int64) for side, said in _sides(answers).items()}
+
+
+def _sides(answers: Answers) -> dict[str, np.ndarray]:
+    return {"floor": answers.floors[0], "student": answers.student, "ceiling": answers.ceiling}
 
 
 def measure(probabilities: np.ndarray, truth: np.ndarray, metrics: Mapping[str, Metric]) -> dict[str, Any]:

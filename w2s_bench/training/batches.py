@@ -30,7 +30,8 @@ class Batch:
     index: Tensor
     """[B] positions in the pool."""
     inputs: dict[str, Tensor]
-    """`input_ids` and `attention_mask` [B, T] (preference: [2B, T], first candidates first), or `features` [B, H]."""
+    """`input_ids` and `attention_mask` [B, T] (preference: [2B, T], first candidates first), or `features` [B, H]; in a
+    generation task what `answers.pack` makes of prompts and candidates."""
     labels: Tensor
     """[B, C] soft labels."""
     weights: Tensor
@@ -62,9 +63,21 @@ class Batch:
             rows = torch.cat([at, at + len(self.labels)]) if pairs else at
             own = {k: getattr(self, k)[at] for k in ("index", "labels", "weights")}
             own["weights"] = own["weights"] * (not idle)
-            inputs = {k: v[..., at, :] if k == "features" else v[rows] for k, v in self.inputs.items()}
+            if "column" in self.inputs:
+                inputs = some_texts(self.inputs, at)
+            else:
+                inputs = {k: v[..., at, :] if k == "features" else v[rows] for k, v in self.inputs.items()}
             out.append(replace(self, inputs=inputs, votes=self.votes[:, at], **own))
         return out
+
+
+def some_texts(inputs: dict[str, Tensor], at: Tensor) -> dict[str, Tensor]:
+    """Returns, of what `answers.pack` made, the examples at these positions with their candidates alone."""
+    column = inputs["column"][at]
+    there = column >= 0
+    renumbered = torch.full_like(column, -1)
+    renumbered[there] = torch.arange(int(there.sum()))
+    return {k: v[column[there]] for k, v in inputs.items() if k != "column"} | {"column": renumbered}
 
 
 def content_key(*parts: Any) -> str:

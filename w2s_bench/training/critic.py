@@ -1,4 +1,4 @@
-"""How a supervisor that gives class probabilities judges answers: accept, correct or abstain."""
+"""How a supervisor that knows how sure it is judges answers: accept, correct or abstain."""
 
 import numpy as np
 
@@ -18,3 +18,12 @@ def correct_by_label(probabilities: np.ndarray, answers: np.ndarray) -> np.ndarr
     sure = favourite.max(-1) >= TRUST
     answers = np.asarray(answers)
     return np.where(best == answers, answers, np.where(sure, best, -1))
+
+
+def correct_by_answer(own: np.ndarray, sure: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    """Returns [N] texts: the answer where the supervisor gives the same, its own where it is sure, "" to abstain.
+
+    `own` [N] are the supervisor's answers and `sure` [N] its probabilities of them; the bar is TRUST, as for labels.
+    """
+    answers = np.asarray(answers)
+    return np.where(own == answers, answers, np.where(sure >= TRUST, own, ""))

@@ -6,6 +6,8 @@ from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from w2s_bench.protocols import Backbone, Inputs, Recipe, Round, TaskInfo
@@ -22,8 +24,15 @@ Fitted = Student
 
 
 def finetune(backbone: Backbone, task: TaskInfo, inputs: Inputs, labels: Tensor, recipe: Recipe, seed: int) -> Fitted:
-    """Returns a model finetuned on labels [N, C] by the recipe; it has `predict(inputs)` and `save(folder)`."""
+    """Returns a model finetuned on labels [N, C] by the recipe; it has `predict`, `answer` and `save(folder)`."""
     return learn(_bench(backbone, task, recipe, seed), inputs, labels)
+
+
+def certain(task: TaskInfo, inputs: Inputs, truth: np.ndarray) -> tuple[Inputs, Tensor]:
+    """Returns inputs and labels [N, C] that say the truth [N] for certain; in a generation task C is 2."""
+    if task.kind == "generation":
+        return replace(inputs, candidates=[truth.tolist()]), torch.tensor([[1.0, 0.0]]).repeat(len(truth), 1)
+    return inputs, torch.nn.functional.one_hot(torch.from_numpy(np.asarray(truth)).long(), task.n_classes).float()
 
 
 def learn(bench: Bench, inputs: Inputs, labels: Tensor) -> Fitted:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from w2s_bench.errors import W2SError
 from w2s_bench.protocols import Inputs, TaskInfo
+from w2s_bench.training.answers import labels_for, texts_of
 from w2s_bench.training.meter import Meter
 
 
@@ -29,13 +30,14 @@ class Asked:
         """Returns probabilities [N, C]; a row of NaN abstains."""
         return torch.as_tensor(np.asarray(self._ask("label", inputs), dtype=np.float32))
 
-    def reward(self, inputs: Inputs, answers: Sequence[int] | Tensor) -> Tensor:
+    def reward(self, inputs: Inputs, answers: Sequence[int] | Sequence[str] | Tensor) -> Tensor:
         """Returns how good these answers are, [N]."""
         return torch.as_tensor(np.asarray(self._ask("reward", inputs, np.asarray(answers)), dtype=np.float32))
 
-    def correct(self, inputs: Inputs, answers: Sequence[int] | Tensor) -> Tensor:
-        """Returns class numbers [N]: the same to accept, another to fix, -1 to abstain."""
-        return torch.as_tensor(np.asarray(self._ask("correct", inputs, np.asarray(answers)), dtype=np.int64))
+    def correct(self, inputs: Inputs, answers: Sequence[int] | Sequence[str] | Tensor) -> Any:
+        """Returns class numbers [N], or texts for texts: the same to accept, another to fix, -1 or "" to abstain."""
+        verdicts = np.asarray(self._ask("correct", inputs, np.asarray(answers)))
+        return verdicts.tolist() if verdicts.dtype.kind == "U" else torch.as_tensor(verdicts.astype(np.int64))
 
     def _ask(self, what: str, inputs: Inputs, *rest: Any) -> np.ndarray:
         with torch.random.fork_rng():  # an answer must not move the streams of dropout
@@ -72,6 +74,22 @@ class Pool:
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    def labels_for(self, answers: Any, at: Any = None) -> Tensor:
+        """Returns labels [n, C] that put everything on these answers to the examples at positions `at` (None: all).
+
+        Answers are class numbers, or in a generation task texts; a row of NaN where one is -1 or empty. A text that
+        nobody gave before becomes its example's candidate, in place of the last one that came in this way.
+        """
+        if self.task.kind == "generation":
+            return labels_for(self.inputs, answers, range(len(self)) if at is None else np.asarray(at).tolist())
+        answers = torch.as_tensor(answers)
+        labels = torch.nn.functional.one_hot(answers.clamp(min=0), self.votes.shape[-1]).float()
+        return torch.where(answers[:, None] < 0, torch.nan, labels)
+
+    def answers_of(self, labels: Tensor) -> Any:
+        """Returns the likeliest answers [N] under labels [N, C]: class numbers, or in a generation task texts."""
+        return texts_of(self.inputs, labels) if self.task.kind == "generation" else labels.argmax(-1)
 
     @property
     def features(self) -> Tensor:

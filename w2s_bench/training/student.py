@@ -1,10 +1,12 @@
-"""The one LightningModule: a classifier whose targets and loss are decided by the stack of mitigations."""
+"""The one LightningModule: a model whose targets and loss are decided by the stack of mitigations."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from w2s_bench.errors import W2SError
 from w2s_bench.protocols import Backbone, Inputs, Recipe, TaskInfo
+from w2s_bench.training.answers import Answerer, candidates_of, pack, write_on
 from w2s_bench.training.batches import Batch, Tokens, cached_array, content_key, tokenise
 from w2s_bench.training.classifier import Classifier
 
@@ -45,13 +48,17 @@ class Student(lightning.LightningModule):
         super().__init__()
         self.backbone, self.task, self.recipe = backbone, task, recipe
         self.stack, self.meter, self.cache = stack, meter, cache
-        self.classifier = Classifier(backbone, task, seed, recipe.tune)
+        self.writes = task.kind == "generation"
+        self.classifier: Classifier | Answerer = (
+            Answerer(backbone, recipe.tune) if self.writes else Classifier(backbone, task, seed, recipe.tune)
+        )
         self.size = sum(p.numel() for p in self.classifier.parameters())
         self.home = torch.device("cuda" if accelerator == "gpu" else "cpu")
         self.total_steps = 1
         self.lr_scale = 1.0
         self.taken = 0
         self._read: dict[int, tuple[Inputs, Tokens]] = {}
+        self._ids: dict[str, list[int]] = {}
         self._optimizer: torch.optim.Optimizer | None = None
         self.to(self.home)
         self.train()
@@ -199,9 +206,27 @@ class Student(lightning.LightningModule):
 
     def batch_inputs(self, inputs: Inputs, index: np.ndarray) -> dict[str, Tensor]:
         """Returns what the classifier reads of these examples: tokens, or frozen features under a probe."""
+        if self.writes:
+            return self._with_answers(inputs, index)
         if self.recipe.tune == "probe":
             return {"features": self.features(inputs)[..., torch.from_numpy(index), :]}
         return self.tokens(inputs).padded(index)
+
+    def _with_answers(self, inputs: Inputs, index: np.ndarray) -> dict[str, Tensor]:
+        """Returns prompts with their candidate answers, as `answers.pack` lays them out."""
+        chosen = [[column[int(i)] for i in index] for column in candidates_of(inputs)]
+        unknown = [text for text in {t for column in chosen for t in column if t is not None} if text not in self._ids]
+        self._ids.update(zip(unknown, self.backbone.encode(unknown), strict=True))
+        ids = [[None if text is None else self._ids[text] for text in column] for column in chosen]
+        return pack(self._prompts(inputs, index), ids, self.backbone, self._limit)
+
+    def _prompts(self, inputs: Inputs, index: np.ndarray) -> list[np.ndarray]:
+        tokens = self.tokens(inputs)
+        return [tokens.flat[tokens.starts[i] : tokens.starts[i + 1]] for i in index]
+
+    @property
+    def _limit(self) -> int:
+        return min(self.recipe.max_length, self.backbone.max_length or self.recipe.max_length)
 
     def features(self, inputs: Inputs) -> Tensor:
         """Returns the body's features [N, H] (preference: [2, N, H]); kept on disk while the body is as pretrained."""
@@ -220,15 +245,57 @@ class Student(lightning.LightningModule):
 
     def predict(self, inputs: Inputs) -> Tensor:
         """Returns probabilities [N, C] on the CPU."""
-        if self.recipe.tune == "probe":
+        return self.scores(inputs).softmax(-1).clone()
+
+    def scores(self, inputs: Inputs) -> Tensor:
+        """Returns logits [N, C] on the CPU; in a preference task, the reward of each candidate alone."""
+        if self.writes:
+            read = functools.partial(self._with_answers, inputs)
+            logits = self._over(inputs, self.classifier, pairs=False, read=read)
+        elif self.recipe.tune == "probe":
             with torch.inference_mode():
                 logits = self.classifier({"features": self.features(inputs).to(self.home)}).cpu()
         else:
             logits = self._over(inputs, self.classifier, pairs=False)
         self.check_finite(logits)
-        return logits.float().softmax(-1).clone()
+        return logits.float()
 
-    def _over(self, inputs: Inputs, forward: Callable[[dict[str, Tensor]], Tensor], pairs: bool) -> Tensor:
+    def answer(self, inputs: Inputs, rng: torch.Generator | None = None) -> Any:
+        """Returns the answers [N]: class numbers, or in a generation task texts, word by word the likeliest.
+
+        With `rng` (generation tasks) the words are drawn from the student's probabilities.
+        """
+        if not isinstance(self.classifier, Answerer):
+            return self.predict(inputs).argmax(-1)
+        assert self.backbone.decode is not None
+        answers: list[str] = []
+        training = self.classifier.training
+        self.classifier.eval()
+        with torch.inference_mode(), self._precision():
+            for start in range(0, len(inputs), READ):
+                prompts = self._prompts(inputs, np.arange(start, min(start + READ, len(inputs))))
+                written = write_on(self.classifier, prompts, self.backbone, self._limit, rng)
+                tokens = sum((len(w) + 1) * (len(p) + len(w) / 2) for p, w in zip(prompts, written, strict=True))
+                self.meter.read(int(tokens), self.size)
+                answers += self.backbone.decode(written)
+        self.classifier.train(training)
+        return answers
+
+    def log_likelihood(self, inputs: Inputs, answers: Sequence[str]) -> np.ndarray:
+        """Returns the log-probability of each whole answer, its end included [N]."""
+        return self.scores(replace(inputs, candidates=[list(answers)]))[:, 0].numpy()
+
+    def rewards(self, inputs: Inputs) -> np.ndarray:
+        """Returns how good each answer is [N, C]: a candidate's score in a preference task, else a probability."""
+        return (self.scores(inputs) if self.classifier.pairs else self.predict(inputs)).numpy()
+
+    def _over(
+        self,
+        inputs: Inputs,
+        forward: Callable[[dict[str, Tensor]], Tensor],
+        pairs: bool,
+        read: Callable[[np.ndarray], dict[str, Tensor]] | None = None,
+    ) -> Tensor:
         """Returns what `forward` makes of a split [N, .] (pairs: [2, N, .]), in the split's order."""
         tokens = self.tokens(inputs)
         order = np.argsort(tokens.lengths, kind="stable")
@@ -237,7 +304,7 @@ class Student(lightning.LightningModule):
         self.classifier.eval()
         with torch.inference_mode(), self._precision():
             for start in range(0, len(order), READ):
-                batch = tokens.padded(order[start : start + READ])
+                batch = (read or tokens.padded)(order[start : start + READ])
                 self.meter.read(int(batch["attention_mask"].sum()), self.size)
                 out = forward({k: v.to(self.home) for k, v in batch.items()}).cpu()
                 parts.append(out.view(2, -1, out.shape[-1]) if pairs else out)

@@ -24,7 +24,8 @@ from w2s_bench.jobs import Job
 from w2s_bench.protocols import Backbone, Inputs, Lesson, Recipe, Tuning
 from w2s_bench.registry import Registry, load
 from w2s_bench.seeds import derive
-from w2s_bench.training.finetune import SURROUNDINGS, learn
+from w2s_bench.training.answers import with_candidates
+from w2s_bench.training.finetune import SURROUNDINGS, certain, learn
 from w2s_bench.training.life import Bench, raise_student
 from w2s_bench.training.meter import Meter
 from w2s_bench.training.pool import Asked, Pool
@@ -70,8 +71,10 @@ def supervise(job: Job, registry: Registry, inputs: dict[str, Inputs], folder: P
     truth = np.load(folder / "in" / "truth.npy", allow_pickle=False)
     _blaming(name, "fit", supervisor.fit, inputs["supervision"], truth, Lesson(job.task, job.seed, job.recipe))
     asked = [split for split in ("transfer", "validation", "test") if split in inputs]
-    votes = {split: np.asarray(_blaming(name, "label", supervisor.label, inputs[split])) for split in asked}
-    exchange.write_arrays(folder / "out" / "votes.npz", **{k: v.astype(np.float32) for k, v in votes.items()})
+    how, form = ("answer", np.str_) if job.task.kind == "generation" else ("label", np.float32)
+    guide = getattr(supervisor, how)
+    votes = {split: np.asarray(_blaming(name, how, guide, inputs[split])).astype(form) for split in asked}
+    exchange.write_arrays(folder / "out" / "votes.npz", **votes)
     if hasattr(supervisor, "save"):
         (folder / "out" / "supervisor").mkdir()
         _blaming(name, "save", supervisor.save, folder / "out" / "supervisor")
@@ -79,10 +82,9 @@ def supervise(job: Job, registry: Registry, inputs: dict[str, Inputs], folder: P
 
 def ceiling(job: Job, registry: Registry, bench: Bench, inputs: dict[str, Inputs], folder: Path) -> None:
     """Finetunes the student on the ground truth of the transfer split: its examples, its recipe, its seed."""
-    truth = torch.from_numpy(np.load(folder / "in" / "truth.npy", allow_pickle=False))
-    labels = torch.nn.functional.one_hot(truth, job.task.n_classes).float()
+    truth = np.load(folder / "in" / "truth.npy", allow_pickle=False)
     bench.backbones = {"strong": _model(job, registry, job.entry)}
-    _write_predictions(learn(bench, inputs["transfer"], labels), inputs, folder)
+    _write_predictions(learn(bench, *certain(job.task, inputs["transfer"], truth)), inputs, folder)
 
 
 def train(job: Job, registry: Registry, bench: Bench, inputs: dict[str, Inputs], folder: Path) -> None:
@@ -94,13 +96,17 @@ def train(job: Job, registry: Registry, bench: Bench, inputs: dict[str, Inputs],
         [(m.name, functools.partial(registry.get("mitigation", m.name).build, m.options)) for m in job.mitigations],
         rngs,
     )
-    votes = {k: torch.from_numpy(v) for k, v in exchange.read_arrays(folder / "in" / "votes.npz").items()}
+    said = exchange.read_arrays(folder / "in" / "votes.npz")
+    if job.task.kind == "generation":
+        given = {k: with_candidates(inputs[k], answers.tolist()) for k, answers in said.items()}
+    else:
+        given = {k: (inputs[k], torch.from_numpy(votes)) for k, votes in said.items()}
     pool = Pool(
         task=job.task,
-        inputs=inputs["transfer"],
-        votes=votes["transfer"],
-        validation=inputs["validation"],
-        validation_votes=votes["validation"],
+        inputs=given["transfer"][0],
+        votes=given["transfer"][1],
+        validation=given["validation"][0],
+        validation_votes=given["validation"][1],
         supervisors=[_asked(job, registry, k, entry, bench.meter, folder) for k, entry in enumerate(job.supervisors)],
         rngs=rngs,
         _features=functools.partial(_frozen_features, bench, inputs["transfer"]),
@@ -141,7 +147,8 @@ def _frozen_features(bench: Bench, inputs: Inputs) -> Tensor:
 
 
 def _write_predictions(fitted: Student, inputs: dict[str, Inputs], folder: Path) -> None:
-    splits = {s: (inputs[s].ids, fitted.predict(inputs[s]).numpy()) for s in ("test", "transfer")}
+    say = (lambda i: np.array(fitted.answer(i), dtype=str)) if fitted.writes else (lambda i: fitted.predict(i).numpy())
+    splits = {s: (inputs[s].ids, say(inputs[s])) for s in ("test", "transfer")}
     exchange.write_predictions(folder / "out" / "predictions.parquet", splits)
 
 
