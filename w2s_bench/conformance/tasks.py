@@ -36,7 +36,7 @@ class Subject(Entry):
         from w2s_bench.referee.prepare import check_splits
 
         names, splits = self.load(0)
-        check_splits(self.entry.name, names, splits)
+        check_splits(self.entry.name, names, splits, str(self.entry.build(self.options).kind))
         return names, splits
 
     @once
@@ -53,7 +53,7 @@ class Subject(Entry):
 def four_splits(subject: Subject) -> str:
     """Four splits load, with unique ids, whole groups and valid truth."""
     names, _ = subject.zero
-    return f"classes {', '.join(map(str, names))}"[:60]
+    return f"classes {', '.join(map(str, names))}"[:60] if names else "answers in words"
 
 
 def sizes(subject: Subject) -> str:
