@@ -42,9 +42,9 @@ def test_intervals_are_no_wider_than_needed():
 def test_what_was_not_chosen_covers_too_little():
     """A percentile bootstrap over 5 seeds, and ignoring shared test examples: why neither is used."""
     rng = np.random.default_rng(1)
-    drawn = cover(Setting(World(5, 200), 0.1), 150, rng, others=True)
+    drawn = cover(Setting(World(5, 200), 0.1), 100, rng, others=True)
     assert drawn.rate("bootstrap") < 0.92 and drawn.rate("PGR bootstrap") < 0.92
-    shared = cover(Setting(World(5, 200, True), 0.1), 150, rng, others=True)
+    shared = cover(Setting(World(5, 200, True), 0.1), 100, rng, others=True)
     assert shared.rate("t, seeds alone") < 0.91
 
 

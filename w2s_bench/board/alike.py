@@ -99,7 +99,8 @@ def claims(board: Design) -> tuple[np.ndarray, np.ndarray]:
     groups = sorted({g for g, _ in board.where})
     stacks = list(dict.fromkeys(name for _, name in board.where if name not in (FLOOR, CEILING)))
     overall, entries = judged(board, groups, stacks)
-    return signs(overall[s]["over_naive"] for s in stacks), signs(e.over for e in entries)
+    others = [s for s in stacks if s != NAIVE]
+    return signs(overall[s]["over_naive"] for s in others), signs(e.over for e in entries if e.stack != NAIVE)
 
 
 def main() -> None:

@@ -177,8 +177,12 @@ def _bootstrap(right: np.ndarray, same_test: bool, rng: np.random.Generator, dra
 
 def table(titles: list[str], rows: list[list[str]]) -> str:
     """Returns a Markdown table."""
-    lines = ["| " + " | ".join(titles) + " |", "|" + "|".join(["---"] + ["---:"] * (len(titles) - 1)) + "|"]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+    return "\n".join([row(titles), "|" + "|".join(["---"] + ["---:"] * (len(titles) - 1)) + "|", *map(row, rows)])
+
+
+def row(values: list[str]) -> str:
+    """Returns a row of a Markdown table."""
+    return f"| {' | '.join(values)} |"
 
 
 Found = dict[Setting, Hits]
