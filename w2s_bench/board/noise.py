@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -84,14 +84,15 @@ def read(store: Path) -> tuple[Design, dict[Group, list[str]]]:
 
 
 def noise_table(noise: Noise) -> str:
-    """Returns a Markdown table of the groups' noise, in accuracy and against their gap, with 95 % intervals."""
+    """Returns a Markdown table of the groups: gap, noise with its 95 % interval, smallest gain found in a cell."""
     rows = []
     for group, (value, df) in noise.by_group.items():
         low, high = value * np.sqrt(df / stats.chi2.ppf([0.975, 0.025], df))
         gap = noise.gaps[group]
+        gain = smallest_gain(replace(noise.plan(), noise=value), cell=True)
         name = f"{group.task}: {'+'.join(group.supervisors)} > {group.student}"
-        rows.append([name, f"{gap:.3f}", f"{value:.4f} ({low:.4f} to {high:.4f})", f"{value / gap:.2f}"])
-    return table(["group", "gap", "noise (95 % interval)", "noise / gap"], rows)
+        rows.append([name, f"{gap:.3f}", f"{value:.4f} ({low:.4f} to {high:.4f})", f"{gain:.3f}", f"{gain / gap:.2f}"])
+    return table(["group", "gap", "noise (95 % interval)", "cell gain in accuracy", "in PGR"], rows)
 
 
 def power_row(name: str, plan: Plan) -> list[str]:
