@@ -242,10 +242,10 @@ def _say_again(found: Found, boards: int, rng: np.random.Generator, say: Callabl
     )
     say(
         f"Of {count} rates {len(rows)} lay below {100 * LOW:.0f} % ({100 * LOW_OF_3:.0f} % with 3 seeds); "
-        f"{chance * len(QUANTITIES):.1f} are expected to where all cover 95 %. Drawn again, "
-        f"{AGAIN * boards} boards each; p: that coverage is not below the limit, one-sided.\n"
+        f"{chance * len(QUANTITIES):.1f} are expected to where all cover 95 %.\n"
     )
     if rows:
+        say(f"Drawn again, {AGAIN * boards} boards each; p: that coverage is not below the limit, one-sided.\n")
         say(table(["setting", "quantity", "first", "again", "p"], rows) + "\n")
 
 
@@ -273,7 +273,7 @@ def main() -> None:
         print(text, flush=True)
 
     grid_tables(given.boards, np.random.default_rng([given.seed, 0]), say)
-    choice_table(given.boards // 2, np.random.default_rng([given.seed, 1]), say)
+    choice_table(given.boards // 5, np.random.default_rng([given.seed, 1]), say)
 
 
 if __name__ == "__main__":
