@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from w2s_bench.board.blocks import Block, example_covariance
+from w2s_bench.board.blocks import Block, example_covariance, over_examples, over_seeds
+from w2s_bench.board.claims import Scene, claims_of
 from w2s_bench.board.comparison import pooled_noise
-from w2s_bench.board.coverage import Scene, claims_of, cover
-from w2s_bench.board.power import Plan, seeds_for, smallest_gain
+from w2s_bench.board.coverage import CONTRASTS, QUANTITIES, Setting, cover
 from w2s_bench.board.ranks import rank_sets
-from w2s_bench.board.simulation import World, block_of, draw
-from w2s_bench.board.statistics import Moments, fieller, half_width, holm, intervals, p_values
+from w2s_bench.board.simulation import World, block_of, draw, draw_shares
+from w2s_bench.board.statistics import Moments, fieller, fieller_set, half_width, holm, intervals, p_values
 
 
 def within(held: int, boards: int, rate: float = 0.95) -> bool:
@@ -20,35 +20,66 @@ def within(held: int, boards: int, rate: float = 0.95) -> bool:
     return stats.binom.cdf(held, boards, rate) > 0.001
 
 
+@pytest.mark.parametrize("classes", [2, 4])
 @pytest.mark.parametrize("same_test", [False, True])
 @pytest.mark.parametrize("seeds", [3, 5, 10])
-def test_intervals_cover_accuracy_difference_and_pgr(seeds, same_test):
-    boards = 300
-    hits = cover(World(seeds=seeds, n=300, same_test=same_test), 0.1, boards, np.random.default_rng(seeds))
-    for name in ("accuracy", "difference", "PGR"):
+def test_intervals_cover_accuracy_difference_and_pgr(seeds, same_test, classes):
+    boards = 500
+    setting = Setting(World(seeds, 300, same_test), 0.1)
+    hits = cover(setting, boards, np.random.default_rng(10 * seeds + classes), classes)
+    assert hits.boards == boards
+    for name in QUANTITIES:
         assert within(hits.held[name], boards), (name, hits.held[name])
 
 
 def test_intervals_are_no_wider_than_needed():
     rng = np.random.default_rng(0)
-    hits = [cover(World(seeds=5, n=1000, same_test=same), 0.3, 200, rng) for same in (False, True)]
-    for name in ("accuracy", "difference", "PGR"):
-        assert sum(h.held[name] for h in hits) / 400 < 0.985, name
+    hits = [cover(Setting(World(5, 1000, same), 0.3), 300, rng) for same in (False, True)]
+    for name in QUANTITIES:
+        assert sum(h.held[name] for h in hits) / 600 < 0.985, name
 
 
 def test_what_was_not_chosen_covers_too_little():
     """A percentile bootstrap over 5 seeds, and ignoring shared test examples: why neither is used."""
     rng = np.random.default_rng(1)
-    drawn = cover(World(seeds=5, n=200), 0.1, 150, rng, others=True)
+    drawn = cover(Setting(World(5, 200), 0.1), 100, rng, others=True)
     assert drawn.rate("bootstrap") < 0.92 and drawn.rate("PGR bootstrap") < 0.92
-    shared = cover(World(seeds=5, n=200, same_test=True), 0.1, 100, rng, others=True)
-    assert shared.rate("t, seeds alone") < 0.9
+    shared = cover(Setting(World(5, 200, True), 0.1), 100, rng, others=True)
+    assert shared.rate("t, seeds alone") < 0.91
+
+
+def test_many_boards_at_once_are_measured_as_each_alone():
+    """The simulation judges the published code: batched moments and Fieller sets equal a block's own."""
+    rng = np.random.default_rng(7)
+    right = draw(World(4, 150, True, 0.03), np.tile([0.6, 0.62, 0.66, 0.7, 0.66], (40, 1)), rng)
+    mean, seeds = over_seeds(CONTRASTS @ right.mean(-1))
+    together = Moments(mean, seeds, np.full(mean.shape, 3.0), over_examples(CONTRASTS, right))
+    sets = np.array(fieller_set(together.pick(1, 2)))
+    for k in range(40):
+        alone = block_of(right[k], True).moments(CONTRASTS)
+        for name in ("mean", "seeds", "examples"):
+            assert np.allclose(getattr(together, name)[k], getattr(alone, name), rtol=1e-9, atol=1e-15)
+        ratio = fieller(alone.pick(1, 2))
+        assert np.allclose(sets[:, k], (ratio.low, ratio.high, ratio.bounded), rtol=1e-6)
+    assert 0 < sets[2].sum() < 40
+
+
+def test_the_fast_draw_is_the_slow_one():
+    """Accuracies of the two have the same means, spreads and correlations."""
+    truth, world = np.array([0.55, 0.7, 0.95]), World(2, 400, noise=0.02)
+    fast = draw_shares(world, np.tile(truth, (4000, 1)), np.random.default_rng(8))
+    slow = draw(world, np.tile(truth, (4000, 1)), np.random.default_rng(9)).mean(-1)
+    for shares in (fast, slow):
+        assert np.allclose(shares.mean((0, 2)), truth, atol=0.002)
+    fast, slow = (x.transpose(0, 2, 1).reshape(-1, 3) for x in (fast, slow))
+    assert np.allclose(fast.std(0), slow.std(0), rtol=0.05)
+    assert np.allclose(np.corrcoef(fast.T), np.corrcoef(slow.T), atol=0.05)
 
 
 def test_boards_without_truth_to_find_find_nothing():
     boards = 30
     rng = np.random.default_rng(2)
-    scene = Scene("small", World(5, 200), tasks=2, pairs=2, mitigations=10)
+    scene = Scene("small", World(5, 200), tasks=2, gaps=(0.2, 0.2), mitigations=10)
     wrong = sum(claims_of(scene, rng).overall.any() for _ in range(boards))
     assert within(boards - wrong, boards)
 
@@ -98,10 +129,11 @@ def test_holm_against_the_textbook():
 
 
 def test_example_covariance_is_what_seeds_share():
+    """Against the covariance of every two seeds, in float64."""
     rng = np.random.default_rng(5)
-    shared = rng.normal(size=(1, 1, 4000))
-    d = 0.3 * shared + rng.normal(size=(1, 6, 4000))
-    assert example_covariance(d)[0, 0] * 4000 == pytest.approx(0.09, abs=0.03)
+    right = (rng.normal(size=(3, 1, 500)) + rng.normal(size=(3, 6, 500)) > 0).astype(np.int8)
+    pairs = [np.cov(right[:, a], right[:, b])[:3, 3:] for a in range(6) for b in range(6) if a != b]
+    assert np.allclose(example_covariance(right), np.mean(pairs, 0) / 500, rtol=1e-9, atol=1e-12)
 
 
 def test_pooled_noise_finds_noise_and_how_alike_it_is():
@@ -124,11 +156,3 @@ def test_a_missing_seed_counts_for_its_own_line_alone():
 def test_rank_sets_by_hand():
     p = np.array([[1, 0.2, 0.001], [0.2, 1, 0.001], [0.001, 0.001, 1]])
     assert rank_sets(np.array([0.8, 0.81, 0.5]), p).tolist() == [[1, 2], [1, 2], [3, 3]]
-
-
-def test_power_formula():
-    plan = Plan(noise=0.01, gap=0.2)
-    assert 0.01 < smallest_gain(plan) < 0.05 < smallest_gain(plan, cell=True) / 0.2
-    seeds = seeds_for(0.02, plan)
-    assert seeds and smallest_gain(Plan(**{**vars(plan), "seeds": seeds})) <= 0.02
-    assert seeds_for(1e-6, plan) is None

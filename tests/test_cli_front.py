@@ -146,9 +146,20 @@ def test_common_options_may_stand_anywhere():
 
 
 def test_dry_run_prints_the_commands(w2s, runs):
-    shown = w2s("suite", "quick", "seed=0", "--dry-run").stdout.splitlines()
+    dry = w2s("suite", "quick", "seed=0", "--dry-run")
+    shown = dry.stdout.splitlines()
     assert not runs[0] and len(shown) > 10
     assert all(line.startswith("w2s run task=facts") and line.endswith("seed=0") for line in shown)
+    assert dry.stderr.splitlines() == [
+        f"{len(shown)} cells; nothing was run",
+        "power: none; nothing is compared with naive on two seeds or more",
+    ]
+
+
+def test_dry_run_says_what_the_suite_can_find(w2s, runs):
+    said = w2s("suite", "quick", "seed=0,1,2,3", "--dry-run").stderr.splitlines()[-1]
+    assert said.startswith("power: with 4 seeds, 1 group (task, supervisors, student) and 17 comparisons with naive, ")
+    assert "found 80 % of the time" in said and "noise" in said and not runs[0]
 
 
 def test_suite_of_ones_own_runs_to_a_board_and_then_trains_nothing(w2s, tmp_path):

@@ -86,6 +86,7 @@ def suite(
         for command in composed.commands:
             click.echo(command)
         click.echo(f"{len(composed.cells)} cells; nothing was run", err=True)
+        click.echo(_power(composed), err=True)
         return
     outcome = _carry_out(session, composed)
     _print_board(composed)
@@ -113,6 +114,13 @@ def _carry_out(session: Session, composed: Run) -> Any:
     from w2s_bench.referee.sweep import run_cells
 
     return run_cells(composed, session.registry)
+
+
+def _power(composed: Run) -> str:
+    from w2s_bench.board.power import plan_of, sentence
+
+    plan = plan_of(composed.cells)
+    return sentence(plan) if plan else "power: none; nothing is compared with naive on two seeds or more"
 
 
 def _print_board(composed: Run) -> None:

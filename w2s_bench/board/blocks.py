@@ -32,11 +32,8 @@ class Block:
         lines = np.flatnonzero(np.abs(contrasts).sum(0) > 0)
         c, y = contrasts[:, lines], self.values[lines]
         seeds = np.flatnonzero(np.isfinite(self.values[[*lines, *also]]).all(0))
-        z = c @ y[:, seeds]  # [K, S]
         n_seeds, k = len(seeds), len(c)
-        mean = z.mean(1) if n_seeds else np.full(k, np.nan)
-        off = z - mean[:, None]
-        covariance = off @ off.T / ((n_seeds - 1) * n_seeds) if n_seeds > 1 else np.full((k, k), np.nan)
+        mean, covariance = over_seeds(c @ y[:, seeds])
         df = np.full(k, max(n_seeds - 1.0, 0.0))
         return Moments(mean, covariance, df, self._examples(c, lines, seeds))
 
@@ -47,8 +44,8 @@ class Block:
         for name in dict.fromkeys(self.sets[i] for i in lines if i in self.sets):
             own = [j for j, i in enumerate(lines) if self.sets.get(i) == name and i in self.right]
             if own and len(seeds) > 1:
-                x = np.stack([self.right[lines[j]][seeds] for j in own])  # [l, S, n]
-                total += example_covariance(np.tensordot(c[:, own], x, 1))
+                right = np.stack([self.right[lines[j]][seeds] for j in own])
+                total += over_examples(c[:, own], right)
         bounds = []
         for bounded, matrix in self.sealed:
             weights = np.array([[row[lines == i].sum() for i in bounded] for row in c])
@@ -59,28 +56,44 @@ class Block:
         return total
 
 
-def example_covariance(d: np.ndarray) -> np.ndarray:
-    """Returns [K, K], the covariance over examples common to all seeds of d [K, S, n], divided by n.
+def over_seeds(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the means [..., K] of contrasts z [..., K, S] and their covariance over seeds [..., K, K].
+
+    NaN where there are too few seeds.
+    """
+    k, s = z.shape[-2:]
+    if s == 0:
+        return np.full(z.shape[:-1], np.nan), np.full((*z.shape[:-1], k), np.nan)
+    mean = z.mean(-1)
+    off = z - mean[..., None]
+    covariance = off @ off.swapaxes(-1, -2) / ((s - 1) * s) if s > 1 else np.full((*z.shape[:-1], k), np.nan)
+    return mean, covariance
+
+
+def over_examples(contrasts: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Returns what examples common to all seeds add to the covariance of the means of contrasts [K, L], [..., K, K].
+
+    `right` [..., L, S, n] of 0 and 1. A variance estimated below zero means none: its row and column are zero.
+    """
+    shared = contrasts @ example_covariance(right) @ contrasts.T
+    keep = np.diagonal(shared, axis1=-2, axis2=-1) > 0
+    return shared * keep[..., :, None] * keep[..., None, :]
+
+
+def example_covariance(right: np.ndarray) -> np.ndarray:
+    """Returns [..., L, L], the covariance over examples common to all seeds of right [..., L, S, n], divided by n.
 
     The mean covariance between two different seeds: (S cov(mean over seeds) - mean over seeds of cov) / (S - 1).
     """
-    _, s, n = d.shape
-    d = d - d.mean(2, keepdims=True)
-    mean = d.mean(1)
-    between = mean @ mean.T / (n - 1)
-    flat = d.reshape(len(d), -1)
-    within = flat @ flat.T / ((n - 1) * s)
-    shared = (s * between - within) / (s - 1)
-    variance = np.diag(shared)
-    if (variance < 0).any():  # an estimate below zero means none: drop its row and column
-        keep = variance > 0
-        shared = shared * keep[:, None] * keep[None, :]
-    return shared / n
+    s, n = right.shape[-2:]
+    exact = np.float32 if s * s * n < 2**24 else np.float64  # all sums below are of whole numbers
+    x = right.astype(exact)
+    means, totals, flat = x.sum(-1, dtype=float) / n, x.sum(-2), x.reshape(*x.shape[:-2], -1)
+    mean = means.mean(-1)
+    between = _gram(totals).astype(float) / s**2 - n * mean[..., :, None] * mean[..., None, :]
+    within = (_gram(flat) - n * _gram(means)) / s
+    return (s * between - within) / ((s - 1) * (n - 1) * n)
 
 
-def contrast(n_lines: int, weights: dict[int, float]) -> np.ndarray:
-    """Returns [L] with these weights."""
-    row = np.zeros(n_lines)
-    for line, weight in weights.items():
-        row[line] += weight
-    return row
+def _gram(x: np.ndarray) -> np.ndarray:
+    return x @ x.swapaxes(-1, -2)

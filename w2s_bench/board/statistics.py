@@ -19,7 +19,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Moments:
-    """Means of K contrasts with the two parts of their covariance."""
+    """Means of K contrasts with the two parts of their covariance; many boards at once stand in leading axes."""
 
     mean: np.ndarray
     """[K]"""
@@ -32,9 +32,9 @@ class Moments:
 
     def pick(self, *which: int) -> Moments:
         """Returns the moments of these contrasts alone."""
-        at = np.ix_(which, which)
         k = list(which)
-        return Moments(self.mean[k], self.seeds[at], self.df[k], self.examples[at])
+        at = (..., np.array(k)[:, None], k)
+        return Moments(self.mean[..., k], self.seeds[at], self.df[..., k], self.examples[at])
 
 
 def add(parts: Sequence[Moments]) -> Moments:
@@ -79,8 +79,12 @@ TINY = 1e-12
 
 def intervals(moments: Moments, level: float = LEVEL) -> np.ndarray:
     """Returns [K, 3]: mean, low, high."""
-    half = half_width(np.diag(moments.seeds), moments.df, np.diag(moments.examples), level)
+    half = half_width(_diagonal(moments.seeds), moments.df, _diagonal(moments.examples), level)
     return np.stack([moments.mean, moments.mean - half, moments.mean + half], -1)
+
+
+def _diagonal(matrices: np.ndarray) -> np.ndarray:
+    return np.diagonal(matrices, axis1=-2, axis2=-1)
 
 
 def p_values(mean: np.ndarray, seeds: np.ndarray, df: np.ndarray, examples: np.ndarray) -> np.ndarray:
@@ -124,22 +128,32 @@ def fieller(moments: Moments, level: float = LEVEL) -> Ratio:
     The set holds every r for which the interval of `first - r * second` holds zero, with both parts of the covariance.
     The degrees of freedom are those given for the first contrast.
     """
-    (a, b), s, e = moments.mean, moments.seeds, moments.examples
-    t, z = float(quantile(moments.df[0], level)), float(special.ndtri(0.5 + level / 2))
-    if not np.isfinite(t):
-        return Ratio(a / b if b else np.nan, -np.inf, np.inf, False)
-    q = t**2 * s + z**2 * e
-    # (a - r b)^2 <= q00 - 2 r q01 + r^2 q11
-    A, B, C = b * b - max(q[1, 1], TINY), a * b - q[0, 1], a * a - q[0, 0]
-    root = B * B - A * C
+    a, b = moments.mean
     value = a / b if b else np.nan
-    if A > 0:
-        half = np.sqrt(max(root, 0.0))
-        return Ratio(value, (B - half) / A, (B + half) / A, True)
-    if root <= 0 or A == 0:
-        return Ratio(value, np.inf, np.inf, False)  # the whole line: nothing lies between inf and inf
-    half = np.sqrt(root)
-    return Ratio(value, (B + half) / A, (B - half) / A, False)
+    if not moments.df[0] > 0:
+        return Ratio(value, -np.inf, np.inf, False)
+    low, high, bounded = fieller_set(moments, level)
+    return Ratio(value, float(low), float(high), bool(bounded))
+
+
+def fieller_set(moments: Moments, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns low, high and whether the set is what lies between them (else all that does not); many boards at once.
+
+    An unbounded set that is the whole line has infinity for both ends: nothing lies between.
+    """
+    t, z = quantile(moments.df[..., 0], level), float(special.ndtri(0.5 + level / 2))
+    q = t[..., None, None] ** 2 * moments.seeds + z**2 * moments.examples
+    a, b = moments.mean[..., 0], moments.mean[..., 1]
+    # (a - r b)^2 <= q00 - 2 r q01 + r^2 q11
+    A = b * b - np.maximum(q[..., 1, 1], TINY)
+    B, C = a * b - q[..., 0, 1], a * a - q[..., 0, 0]
+    root = B * B - A * C
+    bounded, line = A > 0, (A == 0) | ((A < 0) & (root <= 0))
+    half = np.sqrt(np.maximum(root, 0.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ends = (B - half) / A, (B + half) / A
+    low, high = (np.where(line, np.inf, np.where(bounded, ends[k], ends[1 - k])) for k in (0, 1))
+    return low, high, bounded
 
 
 def holm(p: np.ndarray) -> np.ndarray:
