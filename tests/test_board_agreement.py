@@ -1,0 +1,38 @@
+"""Rank correlation of mitigations between tasks."""
+
+import numpy as np
+import pytest
+from board_records import write_store
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from w2s_bench.board import build_board
+from w2s_bench.board.agreement import FEWEST, gains, rank_correlation
+
+GAINS = st.lists(st.floats(-1, 1, width=32), min_size=FEWEST, max_size=20, unique=True)
+
+
+@given(GAINS, st.randoms(use_true_random=False))
+def test_orders_alone_count_and_the_interval_holds_the_estimate(values, random):
+    one = {f"m{i}": v for i, v in enumerate(values)}
+    two = dict(zip(one, random.sample(values, len(values)), strict=True))
+    n, r, low, high = rank_correlation(one, two)
+    assert n == len(values) and low - 1e-5 <= r <= high + 1e-5
+    assert rank_correlation(one, {m: np.exp(3 * v) for m, v in two.items()})[1] == pytest.approx(r)
+    assert r == pytest.approx(stats.pearsonr(stats.rankdata(list(one.values())), stats.rankdata(list(two.values())))[0])
+
+
+def test_what_only_one_task_has_does_not_count_and_a_handful_is_too_few():
+    one = {f"m{i}": float(i) for i in range(FEWEST)}
+    assert rank_correlation(one, one | {"other": 9.0})[:2] == (FEWEST, pytest.approx(1.0))
+    n, r, *_ = rank_correlation(one, {"m0": 1.0, "m1": 2.0})
+    assert n == 2 and np.isnan(r)
+
+
+def test_gains_are_means_over_groups_without_controls(tmp_path):
+    groups = [("facts", "xs", "m"), ("facts", "s", "m"), ("sums", "xs", "m")]
+    write_store(tmp_path, {"naive": 0.4, "good": 0.8, "bad": 0.1}, seeds=3, groups=groups)
+    told = gains(build_board([tmp_path]).data)
+    assert set(told) == {"facts", "sums"} and set(told["facts"]) == {"good", "bad"}
+    assert told["facts"]["good"] > 0 > told["facts"]["bad"]
