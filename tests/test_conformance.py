@@ -69,7 +69,7 @@ def test_what_lacks_an_option_is_skipped_with_its_own_words():
 
 
 def w2s(*words: str):
-    return CliRunner().invoke(cli, list(words))
+    return CliRunner().invoke(cli, list(words), env={"COLUMNS": str(WIDTH)})
 
 
 def test_the_verb_says_it_in_lines_that_fit():
