@@ -55,7 +55,7 @@ def main() -> None:
     """Prints the table, in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("stores", nargs="+", type=Path)
-    told = {}
+    told: dict[str, dict[str, float]] = {}
     for store in parser.parse_args().stores:
         told |= {f"{store.name}: {task}": own for task, own in gains(build_board([store]).data).items()}
     print("| task | task | mitigations in common | rank correlation (95 %) |\n|---|---|---:|---:|")
