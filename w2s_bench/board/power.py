@@ -34,7 +34,7 @@ class Plan:
     """Mean ceiling minus floor."""
     noise: float = 0.0228
     """Standard deviation over seeds of the difference of two mitigations' accuracies in one cell."""
-    shared: float = 0.15
+    shared: float = 0.14
     """Correlation of that difference between pairs of one task and seed."""
 
     @property
