@@ -339,7 +339,8 @@ def test_score_of_texts_by_hand():
     assert test["joint"] == {"000": 1, "001": 1, "010": 0, "011": 1, "100": 0, "101": 0, "110": 0, "111": 1}
     assert test["agreement"] == pytest.approx({"all": 0.5, "supervisor_right": 0.0, "supervisor_wrong": 2 / 3})
     assert test["supervisors"] == {"mean": 0.5, "best": 0.75} and scored["pgr"] == pytest.approx(0.5)
-    assert scored["transfer"] == {"n": 2, "label_accuracy": 0.5, "student_accuracy": 0.5}
+    accuracies = {"label_accuracy": 0.5, "student_accuracy": 0.5, "student_accuracy_label_wrong": 1.0}
+    assert scored["transfer"] == {"n": 2, **accuracies}
 
 
 def test_a_generation_cell_from_truth_to_record(tmp_path):

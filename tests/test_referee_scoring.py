@@ -72,6 +72,7 @@ def test_score_by_hand():
         "n": 3,
         "label_accuracy": pytest.approx(1 / 3),
         "student_accuracy": pytest.approx(2 / 3),
+        "student_accuracy_label_wrong": 0.5,
     }
     assert scored["pgr"] == pytest.approx(0.0)
 
@@ -92,6 +93,8 @@ def test_recovered_gap(floor, student, ceiling, pgr):
 def test_nobody_wrong_leaves_no_agreement_there():
     perfect = rows(0, 1)
     answers = Answers(np.array([0, 1]), np.array([0, 1]), [perfect], perfect, perfect, perfect, perfect)
-    test = score(answers, METRICS, "accuracy", True)["test"]
+    scored = score(answers, METRICS, "accuracy", True)
+    test = scored["test"]
     assert test["agreement"] == {"all": 1.0, "supervisor_right": 1.0, "supervisor_wrong": None}
+    assert scored["transfer"]["student_accuracy_label_wrong"] is None
     assert "supervisors" not in test

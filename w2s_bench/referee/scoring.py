@@ -82,10 +82,12 @@ def score(answers: Answers, metrics: Mapping[str, Metric], metric: str, same_for
     if len(answers.floors) > 1:
         each = [float(answers.right(said, truth).mean()) for said in answers.floors]
         test["supervisors"] = {"mean": float(np.mean(each)), "best": max(each)}
+    labelled, learnt = (answers.right(a, answers.transfer_truth) for a in (answers.labels, answers.student_on_transfer))
     transfer = {
         "n": len(answers.transfer_truth),
-        "label_accuracy": _mean(answers.right(answers.labels, answers.transfer_truth)),
-        "student_accuracy": _mean(answers.right(answers.student_on_transfer, answers.transfer_truth)),
+        "label_accuracy": _mean(labelled),
+        "student_accuracy": _mean(learnt),
+        "student_accuracy_label_wrong": _mean(learnt[~labelled]),
     }
     pgr = recovered(*(measured[side][metric] for side in ("floor", "student", "ceiling")))
     return {"test": test, "transfer": transfer, "pgr": pgr}
