@@ -32,8 +32,8 @@ BLOCK = re.compile(rf"(<!-- board:{FRONT} -->\n).*?(<!-- /board -->)", re.DOTALL
 
 
 def stores() -> list[Path]:
-    """Returns the published stores, by name."""
-    return sorted(p.parent for p in HERE.glob("*/records.tar.xz"))
+    """Returns the published stores, the front one first and the others by name."""
+    return sorted((p.parent for p in HERE.glob("*/records.tar.xz")), key=lambda p: (p.name != FRONT, p.name))
 
 
 def rendered() -> dict[Path, str]:
