@@ -405,4 +405,4 @@ def test_adding_a_plugin_is_adding_a_file():
         f"w2s_bench.plugins.{p.parent.name}.{p.stem}"
         for p in Path(__file__).parents[1].joinpath("plugins").glob("mitigations/[!_]*.py")
     }
-    assert named <= set(loading._default_modules())
+    assert named <= set(loading.built_ins())

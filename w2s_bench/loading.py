@@ -72,7 +72,7 @@ def our_version() -> str:
 
 def discover(extra: Sequence[str]) -> Iterator[Found | Broken]:
     """Yields every plugin in the order in which it is registered: built-ins, entry points, W2S_PLUGINS, `extra`."""
-    for name in _default_modules():
+    for name in built_ins():
         yield _module(name, OURS, our_version())
     points = importlib.metadata.entry_points(group=GROUP)
     for point in sorted(points, key=lambda p: (p.dist.name if p.dist else "", p.name)):
@@ -86,7 +86,8 @@ def discover(extra: Sequence[str]) -> Iterator[Found | Broken]:
             yield _file(given, strict) if _is_path(given) else _named_module(given, strict)
 
 
-def _default_modules() -> Iterator[str]:
+def built_ins() -> Iterator[str]:
+    """Yields the names of the modules of the built-in plugins."""
     for name in DEFAULT_PLUGINS:
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.submodule_search_locations:

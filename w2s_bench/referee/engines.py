@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from w2s_bench import exchange
+from w2s_bench import exchange, loading
 from w2s_bench.errors import UsageError, W2SError
 from w2s_bench.referee import server
 
 LIGHT = ("w2s_bench.referee.prepare", "w2s_bench.registry", "pandas")
-PRELOAD = (*LIGHT, "torch", "lightning.pytorch", "w2s_bench.training.worker")
+PRELOAD = (*LIGHT, "torch", "lightning.pytorch", "w2s_bench.training.worker", *loading.built_ins())
 """What the fork server imports, so that workers need not; pyarrow looks for pandas whenever it makes an array."""
 
 HIDDEN = ("W2S_STORE", "W2S_CACHE", "W2S_PLUGINS")
