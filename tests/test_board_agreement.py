@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from w2s_bench.board import build_board
-from w2s_bench.board.agreement import FEWEST, gains, rank_correlation
+from w2s_bench.board.agreement import FEWEST, gains, main, overall_gains, rank_correlation
 
 GAINS = st.lists(st.integers(-50, 50).map(lambda i: i / 100), min_size=FEWEST, max_size=20, unique=True)
 
@@ -36,3 +36,19 @@ def test_gains_are_means_over_groups_without_controls(tmp_path):
     told = gains(build_board([tmp_path]).data)
     assert set(told) == {"facts", "sums"} and set(told["facts"]) == {"good", "bad"}
     assert told["facts"]["good"] > 0 > told["facts"]["bad"]
+
+
+def test_overall_gains_are_those_of_the_overall_table(tmp_path):
+    groups = [("facts", "xs", "m"), ("sums", "xs", "m")]
+    write_store(tmp_path, {"naive": 0.4, "good": 0.8, "bad": 0.1}, seeds=3, groups=groups)
+    told = overall_gains(build_board([tmp_path]).data)
+    assert told == pytest.approx({"good": 0.4, "bad": -0.3}, abs=0.1)
+
+
+def test_the_command_prints_stores_and_tasks(tmp_path, monkeypatch, capsys):
+    for name in ("one", "two"):
+        write_store(tmp_path / name, {"naive": 0.4, "good": 0.8, "bad": 0.1}, seeds=2, groups=[("facts", "xs", "m")])
+    monkeypatch.setattr("sys.argv", ["agreement", str(tmp_path / "one"), str(tmp_path / "two")])
+    main()
+    lines = capsys.readouterr().out.splitlines()
+    assert "| one | two | 2 | too few |" in lines and "| one: facts | two: facts | 2 | too few |" in lines

@@ -1,7 +1,8 @@
-"""Do two tasks rank mitigations alike? `python -m w2s_bench.board.agreement STORE [STORE ...]`
+"""Do two tasks, or two stores, rank mitigations alike? `python -m w2s_bench.board.agreement STORE [STORE ...]`
 
-For each pair of tasks, of one store or of several, Spearman's rank correlation between the mitigations' differences
-from naive in accuracy, each the mean over the task's groups of supervisors and student. Controls are left out.
+Spearman's rank correlation between the mitigations' differences from naive: for each pair of tasks, of one store or of
+several, in accuracy, each the mean over the task's groups of supervisors and student; for each pair of stores, in
+overall PGR. Controls are left out.
 """
 
 from __future__ import annotations
@@ -35,6 +36,12 @@ def gains(data: dict[str, Any]) -> dict[str, dict[str, float]]:
     }
 
 
+def overall_gains(data: dict[str, Any]) -> dict[str, float]:
+    """Returns, by mitigation, the difference from naive in overall PGR."""
+    shown = [row for row in data["overall"] if row["over_naive"] and row["complete"] and not row["control"]]
+    return {row["mitigation"]: row["over_naive"]["mean"] for row in shown}
+
+
 def rank_correlation(one: dict[str, float], two: dict[str, float]) -> tuple[int, float, float, float]:
     """Returns how many mitigations both have, Spearman's correlation of their gains and its 95 % interval.
 
@@ -52,17 +59,22 @@ def rank_correlation(one: dict[str, float], two: dict[str, float]) -> tuple[int,
 
 
 def main() -> None:
-    """Prints the table, in Markdown."""
+    """Prints two tables in Markdown: stores, and tasks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("stores", nargs="+", type=Path)
-    told: dict[str, dict[str, float]] = {}
+    stores: dict[str, dict[str, float]] = {}
+    tasks: dict[str, dict[str, float]] = {}
     for store in parser.parse_args().stores:
-        told |= {f"{store.name}: {task}": own for task, own in gains(build_board([store]).data).items()}
-    print("| task | task | mitigations in common | rank correlation (95 %) |\n|---|---|---:|---:|")
-    for one, two in itertools.combinations(told, 2):
-        n, r, low, high = rank_correlation(told[one], told[two])
-        shown = f"{r:.2f} ({low:.2f} to {high:.2f})" if n >= FEWEST else "too few"
-        print(f"| {one} | {two} | {n} | {shown} |")
+        data = build_board([store]).data
+        stores[store.name] = overall_gains(data)
+        tasks |= {f"{store.name}: {task}": own for task, own in gains(data).items()}
+    for what, told in (("store", stores), ("task", tasks)):
+        print(f"| {what} | {what} | mitigations in common | rank correlation (95 %) |\n|---|---|---:|---:|")
+        for one, two in itertools.combinations(told, 2):
+            n, r, low, high = rank_correlation(told[one], told[two])
+            shown = f"{r:.2f} ({low:.2f} to {high:.2f})" if n >= FEWEST else "too few"
+            print(f"| {one} | {two} | {n} | {shown} |")
+        print()
 
 
 if __name__ == "__main__":

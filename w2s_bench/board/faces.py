@@ -12,6 +12,8 @@ from w2s_bench.board.build import Board
 from w2s_bench.board.table import FOOT, Section, head, sections
 
 NOTES_SHOWN = 12
+NAME_WIDTH = 22
+"""Columns that names have beside the longest numbers on a terminal of 100."""
 
 
 def as_json(board: Board) -> str:
@@ -43,13 +45,16 @@ def as_table(board: Board, wide: bool = False, width: int = 100, colour: bool = 
         for line in section.about:
             console.print(Text(untrusted.plain(line), style="dim"))
         keep = _shown(section, wide)
-        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False, pad_edge=False)
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
         for k in keep:
             column = section.columns[k]
             table.add_column(column.title, justify="right" if column.numeric else "left", overflow="fold", ratio=None,
                              no_wrap=k != 0)  # fmt: skip
         for row in section.rows:
-            table.add_row(*(Text(untrusted.plain(row[k]), style=STYLES.get(row[k], "")) for k in keep))
+            words = [untrusted.plain(row[k]) for k in keep]
+            if not wide and len(words[0]) > NAME_WIDTH:  # a stack is broken between its parts
+                words[0] = words[0].replace("+", "+\n")
+            table.add_row(*(Text(word, style=STYLES.get(word, "")) for word in words))
         console.print(table)
     console.print()
     for line in FOOT:
