@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from w2s_bench.board import FORMATS, build_board, render
 from w2s_bench.board.commands import add_commands
+from w2s_bench.board.drawing import named
 from w2s_bench.board.plots import PLOTS, draw_plot
 from w2s_bench.board.untrusted import latex, markdown, plain, spreadsheet
 from w2s_bench.errors import UsageError
@@ -231,6 +232,12 @@ def test_plots_say_what_is_missing(tmp_path, store):
         draw_plot("cost", build_board([store]).data, "gif")
     with pytest.raises(UsageError, match="scaling"):
         draw_plot("pie", build_board([store]).data)
+
+
+def test_pictures_colour_naive_and_the_best_each_once(store, varied):
+    assert named(build_board([varied]).data) == ["naive", "gce"]  # however many values the dial has
+    assert named(build_board([store]).data)[:3] == ["naive", "aux_confidence", "gce+aux_confidence"]
+    assert "majority" not in named(build_board([store]).data)
 
 
 def test_an_option_of_the_student_is_a_dial_too(varied):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from w2s_bench.board.labels import NAIVE
 from w2s_bench.board.untrusted import plain
 
 if TYPE_CHECKING:
@@ -18,6 +19,13 @@ LABELS_AT_MOST = 24
 def style(k: int) -> dict[str, Any]:
     """Returns colour and marker of the k-th line; the first 49 differ in one or both."""
     return {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[(k + k // len(COLOURS)) % len(MARKERS)]}
+
+
+def named(data: dict[str, Any]) -> list[str]:
+    """Returns naive and the stacks of the highest overall PGR, controls out: one for each colour."""
+    best = sorted(data["overall"], key=lambda e: -(e["pgr"] or {"mean": -9.0})["mean"])
+    names = dict.fromkeys(e["mitigation"] for e in best if not e["control"])  # an overall row for each dial's value
+    return [NAIVE, *[n for n in names if n != NAIVE][: len(COLOURS) - 1]]
 
 
 def panels(number: int, width: float = 3.2, height: float = 3.0, across: int = 3) -> tuple[Figure, list[Axes]]:

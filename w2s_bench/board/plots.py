@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from w2s_bench.board.curves import dial, scaling
-from w2s_bench.board.drawing import COLOURS, LABELS_AT_MOST, common_legend, panels, short, style
-from w2s_bench.board.labels import NAIVE, dial_words
+from w2s_bench.board.drawing import COLOURS, LABELS_AT_MOST, common_legend, named, panels, short, style
+from w2s_bench.board.labels import dial_words
 from w2s_bench.board.rows import group_of
 from w2s_bench.board.table import by_dial
 from w2s_bench.errors import UsageError
@@ -104,14 +104,13 @@ def _imitation(data: dict[str, Any]) -> Figure | None:
     groups = groups[:GROUPS_AT_MOST]
     if not groups:
         return None
-    best = [e["mitigation"] for e in sorted(data["overall"], key=lambda e: -(e["pgr"] or {"mean": -9.0})["mean"])]
-    named = [NAIVE, *[m for m in best if m != NAIVE and not _control(data, m)][: len(COLOURS) - 1]]
+    coloured = named(data)
     figure, axes = panels(len(groups))
     for axis, group in zip(axes, groups, strict=False):
         own = [r for r in rows if group_of(r) == group]
         for row in own:
             told = row["imitation"]
-            at = named.index(row["mitigation"]) if row["mitigation"] in named else None
+            at = coloured.index(row["mitigation"]) if row["mitigation"] in coloured else None
             look: dict[str, Any] = {"color": "0.75", "s": 12} if at is None else style(at) | {"s": 28}
             label = None if at is None else short(row["mitigation"])
             axis.scatter(told["keeps"], told["corrects"], label=label, zorder=2 + (at is not None), **look)
@@ -125,10 +124,6 @@ def _imitation(data: dict[str, Any]) -> Figure | None:
     told = "the supervisor itself stands at 1 and 0" + (f"; {more} more groups are not drawn" if more > 0 else "")
     common_legend(figure, axes, told)
     return figure
-
-
-def _control(data: dict[str, Any], mitigation: str) -> bool:
-    return any(e["control"] for e in data["overall"] if e["mitigation"] == mitigation)
 
 
 def _cost(data: dict[str, Any]) -> Figure | None:
