@@ -17,8 +17,10 @@ from board_records import write_record, write_store
 from click.testing import CliRunner
 
 from w2s_bench.board import FORMATS, build_board, render
-from w2s_bench.board.commands import add_commands
-from w2s_bench.board.plots import PLOTS, draw_plot
+from w2s_bench.board.commands import add_commands, plot
+from w2s_bench.board.drawing import named
+from w2s_bench.board.page import CAPTIONS
+from w2s_bench.board.plots import NEEDS, PLOTS, draw_plot
 from w2s_bench.board.untrusted import latex, markdown, plain, spreadsheet
 from w2s_bench.errors import UsageError
 
@@ -213,7 +215,7 @@ def test_wide_shows_more(store):
     assert "corrects" not in render(board) and "corrects" in render(board, wide=True)
 
 
-@pytest.mark.parametrize("kind", sorted(PLOTS))
+@pytest.mark.parametrize("kind", sorted(CAPTIONS))  # reliability: tests/test_board_reliability.py
 def test_plots_are_drawn_the_same_again(kind, store, varied):
     data = build_board([varied if kind == "dial" else store]).data
     svg = draw_plot(kind, data)
@@ -231,6 +233,18 @@ def test_plots_say_what_is_missing(tmp_path, store):
         draw_plot("cost", build_board([store]).data, "gif")
     with pytest.raises(UsageError, match="scaling"):
         draw_plot("pie", build_board([store]).data)
+
+
+def test_every_picture_is_offered_and_described():
+    docs = (Path(__file__).parents[1] / "docs" / "publishing.md").read_text().split("## Pictures")[1].split("\n## ")[0]
+    assert list(PLOTS) == re.findall(r"^\| `(\w+)` \|", docs, re.M)
+    assert set(plot.params[0].type.choices) == set(PLOTS) == set(NEEDS) == {*CAPTIONS, "reliability"}
+
+
+def test_pictures_colour_naive_and_the_best_each_once(store, varied):
+    assert named(build_board([varied]).data) == ["naive", "gce"]  # however many values the dial has
+    assert named(build_board([store]).data)[:3] == ["naive", "aux_confidence", "gce+aux_confidence"]
+    assert "majority" not in named(build_board([store]).data)
 
 
 def test_an_option_of_the_student_is_a_dial_too(varied):

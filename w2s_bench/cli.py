@@ -25,7 +25,7 @@ VERBS = {
     "check": ("w2s_bench.cli_check", "Conformance of a plugin: does it keep to what others rely on?"),
     "new": ("w2s_bench.cli_new", "A plugin to start from, installable, with its test."),
     "board": ("w2s_bench.board.commands", "The board, from records and score files alone."),
-    "plot": ("w2s_bench.board.commands", "A picture: scaling, stack, imitation or cost."),
+    "plot": ("w2s_bench.board.commands", "A picture: scaling, dial, stack, imitation, cost or reliability."),
     "verify": ("w2s_bench.cli_verify", "Checks a store: digests, scores, counts; reruns cells of it."),
     "import": ("w2s_bench.board.commands", "Records from other tools' result files."),
     "status": ("w2s_bench.referee.commands", "What is done, running, failed and to do."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,16 @@ from w2s_bench.board.statistics import intervals
 
 @dataclass
 class Board:
-    """A board: `data` is what `--format json` prints, `cells` what the page shows when a row is opened."""
+    """A board: `data` is what `--format json` prints."""
 
     data: dict[str, Any]
-    cells: list[list[dict[str, Any]]] = field(default_factory=list)
-    """For each row, its records in short."""
+    records: list[list[Record]]
+    """Those of each row, by seed."""
+
+    @property
+    def cells(self) -> list[list[dict[str, Any]]]:
+        """What the page shows when a row is opened: its records in short."""
+        return [[_cell(r) for r in own] for own in self.records]
 
     @property
     def notes(self) -> list[str]:
@@ -115,7 +120,7 @@ def build_board(stores: Sequence[Path | str], suite: str | None = None) -> Board
         "rows": shown,
         "notes": notes,
     }
-    return Board(rounded(data), [[_cell(r) for r in sorted(row.records, key=lambda r: r.seed)] for row in rows])
+    return Board(rounded(data), [sorted(row.records, key=lambda r: r.seed) for row in rows])
 
 
 def _dial(level: tuple[tuple[str, Any], ...]) -> dict[str, Any]:

@@ -57,17 +57,28 @@ def board(stores: tuple[str, ...], suite: str | None, format_: str, wide: bool, 
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(("scaling", "dial", "stack", "imitation", "cost")))
+@click.argument("kind", type=click.Choice(("scaling", "dial", "stack", "imitation", "cost", "reliability")))
 @STORE
 @click.option("--suite", help="Only the cells of this suite.")
 @click.option("-o", "out", metavar="PATH", help="File to write: .svg, .png or .pdf.  [default: KIND.svg]")
 def plot(kind: str, stores: tuple[str, ...], suite: str | None, out: str | None) -> None:
-    """A picture: scaling, dial, stack, imitation or cost."""
+    """A picture: scaling, dial, stack, imitation, cost or reliability."""
     from w2s_bench.board import build_board
     from w2s_bench.board.plots import draw_plot
 
     path = Path(out or f"{kind}.svg")
-    picture = draw_plot(kind, build_board(stores_of(stores), suite).data, path.suffix.lstrip(".").lower())
+    made = build_board(stores_of(stores), suite)
+    data = made.data
+    if kind == "reliability":
+        from w2s_bench.board.faces import notes_shown
+        from w2s_bench.board.reliability import with_reliability
+        from w2s_bench.board.untrusted import plain
+
+        notes: list[str] = []
+        data = with_reliability(made, notes)
+        for line in notes_shown(notes):
+            click.echo(f"note: {plain(line)}", err=True)
+    picture = draw_plot(kind, data, path.suffix.lstrip(".").lower())
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(picture)
     click.echo(f"wrote {path}")

@@ -1,4 +1,4 @@
-"""Pictures of lines: PGR by student and supervisor, and what becomes of a student as the suite turns its dial."""
+"""Pictures of lines: PGR by student and supervisor, what the dial does to students, right answers by confidence."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from w2s_bench.board.drawing import common_legend, panels, points, short, short_weak, style
+from w2s_bench.board.drawing import common_legend, heading, named, panels, points, short, short_weak, style
 from w2s_bench.board.labels import NAIVE, dial_words
 from w2s_bench.board.table import by_dial
 
@@ -98,6 +98,35 @@ def dial(data: dict[str, Any]) -> Figure | None:
     for spare in axes[2 * len(places) :] if blocks == 1 else ():
         spare.set_axis_off()
     common_legend(figure, axes, ncols=6)
+    return figure
+
+
+def reliability(data: dict[str, Any]) -> Figure | None:
+    """Returns how often a student is right by how sure it is; below the diagonal it is surer than it may be.
+
+    Naive and the best mitigations, a point for each bin of confidence; the band is naive's interval.
+    """
+    groups = data.get("reliability", [])
+    if not groups:
+        return None
+    figure, axes = panels(len(groups))
+    coloured = named(data)
+    low = min(b["confidence"] for g in groups for curve in g["curves"].values() for b in curve)
+    for axis, group in zip(axes, groups, strict=False):
+        for name, curve in group["curves"].items():
+            x, look = [b["confidence"] for b in curve], style(coloured.index(name))
+            width = 2 if name == NAIVE else 0.9
+            axis.plot(x, [b["share"] for b in curve], **look, lw=width, ms=3.5, label=short(name))
+            if name == NAIVE and curve[0]["low"] is not None:
+                bottom, top = [b["low"] for b in curve], [b["high"] for b in curve]
+                axis.fill_between(x, bottom, top, color=look["color"], alpha=0.2, lw=0, label="naive's 95 % interval")
+        axis.plot([low, 1], [low, 1], color="0.4", lw=0.9, ls=":", label="right as often as sure")
+        axis.set_title(heading(group), fontsize=8)
+        axis.set_xlabel("confidence")
+    axes[0].set_ylabel("share of answers right")
+    left = data["reliability_left"]
+    told = f"{left} more groups are not drawn" if left else None
+    common_legend(figure, axes, told, ncols=2 if len(groups) == 1 else 4)
     return figure
 
 

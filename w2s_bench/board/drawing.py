@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from w2s_bench.board.labels import NAIVE, dial_words
 from w2s_bench.board.untrusted import plain
 
 if TYPE_CHECKING:
@@ -13,11 +14,19 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F")
 MARKERS = "osD^vPX"
 LABELS_AT_MOST = 24
+GROUPS_AT_MOST = 9
 
 
 def style(k: int) -> dict[str, Any]:
     """Returns colour and marker of the k-th line; the first 49 differ in one or both."""
     return {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[(k + k // len(COLOURS)) % len(MARKERS)]}
+
+
+def named(data: dict[str, Any]) -> list[str]:
+    """Returns naive and the stacks of the highest overall PGR, controls out: one for each colour."""
+    best = sorted(data["overall"], key=lambda e: -(e["pgr"] or {"mean": -9.0})["mean"])
+    names = dict.fromkeys(e["mitigation"] for e in best if not e["control"])  # an overall row for each dial's value
+    return [NAIVE, *[n for n in names if n != NAIVE][: len(COLOURS) - 1]]
 
 
 def panels(number: int, width: float = 3.2, height: float = 3.0, across: int = 3) -> tuple[Figure, list[Axes]]:
@@ -44,6 +53,12 @@ def short(name: str, limit: int = LABELS_AT_MOST) -> str:
 def short_weak(supervisors: list[str], limit: int = LABELS_AT_MOST) -> str:
     """Returns the reference supervisor and how many stand beside it: `ladder_xs_0 +2`."""
     return short(supervisors[0], limit) + (f" +{len(supervisors) - 1}" if len(supervisors) > 1 else "")
+
+
+def heading(row: dict[str, Any]) -> str:
+    """Returns a panel's title: `facts: ladder_xs_0 > ladder_m`, and the dial's value where there is one."""
+    pair = f"{short(row['task'], 18)}: {short(row['supervisors'][0], 14)} > {short(row['student'], 14)}"
+    return ", ".join([pair, *dial_words(row.get("dial"))])
 
 
 def points(axis: Axes, x: list[float], y: list[dict[str, Any]], k: int, label: str, line: bool = False) -> None:

@@ -22,9 +22,13 @@ def as_json(board: Board) -> str:
 
 
 def _notes(board: Board) -> list[str]:
-    notes = board.notes[:NOTES_SHOWN]
-    more = len(board.notes) - len(notes)
-    return notes + ([f"and {more} more lines like these; --format json has them all"] if more > 0 else [])
+    return notes_shown(board.notes, "; --format json has them all")
+
+
+def notes_shown(notes: list[str], where: str = "") -> list[str]:
+    """Returns the first notes and how many more there are, `where` they all stand."""
+    more = len(notes) - NOTES_SHOWN
+    return notes[:NOTES_SHOWN] + ([f"and {more} more lines like these{where}"] if more > 0 else [])
 
 
 def as_table(board: Board, wide: bool = False, width: int = 100, colour: bool = False) -> str:

@@ -12,19 +12,20 @@ from typing import Any
 
 from w2s_bench.board.build import Board
 from w2s_bench.board.labels import dial_words
-from w2s_bench.board.plots import PLOTS, draw_plot
+from w2s_bench.board.plots import draw_plot
 from w2s_bench.board.ranks import single_rank
 from w2s_bench.board.table import by_dial, head, interval, number, plus_minus, times
 from w2s_bench.board.untrusted import plain
 from w2s_bench.errors import UsageError
 
 CAPTIONS = {
-    "dial": "What becomes of students as the suite turns its dial; below, where the supervisor is wrong",
     "scaling": "PGR of naive by student and supervisor",
+    "dial": "What becomes of students as the suite turns its dial; below, where the supervisor is wrong",
     "stack": "Which mitigations stack: PGR of the pair minus its better half; a dot where the interval excludes zero",
     "imitation": "What students learnt from whom: accuracy where the supervisor is right and where it is wrong",
     "cost": "Overall PGR against training examples seen; filled points are not beaten on both",
 }
+"""The pictures of the page: those that need no predictions."""
 
 
 def as_page(boards: Sequence[Board], pictures: bool = True) -> str:
@@ -88,12 +89,12 @@ def _board(board: Board, pictures: bool) -> dict[str, Any]:
     name = plain(data["suite"] or "all cells")
     limits = _limits(data["overall"])
     plots = []
-    for kind in PLOTS if pictures else ():
+    for kind, caption in CAPTIONS.items() if pictures else ():
         try:
             svg = draw_plot(kind, data, "svg").decode()
         except UsageError:
             continue  # a board without stacks has no picture of stacks
-        plots.append((CAPTIONS[kind], Markup(_scoped(svg[svg.index("<svg") :], f"{name}-{kind}"))))
+        plots.append((caption, Markup(_scoped(svg[svg.index("<svg") :], f"{name}-{kind}"))))
     overall = []
     for own in by_dial(data["overall"]):
         if any(e["pgr"] for e in own):

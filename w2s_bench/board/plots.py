@@ -1,4 +1,4 @@
-"""Pictures of a board: scaling, dial, stack, imitation, cost."""
+"""Pictures of a board: scaling, dial, stack, imitation, cost, reliability."""
 
 from __future__ import annotations
 
@@ -6,9 +6,19 @@ import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from w2s_bench.board.curves import dial, scaling
-from w2s_bench.board.drawing import COLOURS, LABELS_AT_MOST, common_legend, panels, short, style
-from w2s_bench.board.labels import NAIVE, dial_words
+from w2s_bench.board.curves import dial, reliability, scaling
+from w2s_bench.board.drawing import (
+    COLOURS,
+    GROUPS_AT_MOST,
+    LABELS_AT_MOST,
+    common_legend,
+    heading,
+    named,
+    panels,
+    short,
+    style,
+)
+from w2s_bench.board.labels import dial_words
 from w2s_bench.board.rows import group_of
 from w2s_bench.board.table import by_dial
 from w2s_bench.errors import UsageError
@@ -17,7 +27,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-GROUPS_AT_MOST = 9
 FILES = ("svg", "png", "pdf")
 SETTINGS: Any = {
     "svg.fonttype": "none",
@@ -55,6 +64,7 @@ NEEDS = {
     "stack": "a stack of two beside both of its halves, with a resolved gap",
     "imitation": "rows with joint counts",
     "cost": "overall rows with PGR and counted examples",
+    "reliability": "finished cells whose predictions are probabilities and whose scores are published",
 }
 
 
@@ -104,31 +114,25 @@ def _imitation(data: dict[str, Any]) -> Figure | None:
     groups = groups[:GROUPS_AT_MOST]
     if not groups:
         return None
-    best = [e["mitigation"] for e in sorted(data["overall"], key=lambda e: -(e["pgr"] or {"mean": -9.0})["mean"])]
-    named = [NAIVE, *[m for m in best if m != NAIVE and not _control(data, m)][: len(COLOURS) - 1]]
+    coloured = named(data)
     figure, axes = panels(len(groups))
     for axis, group in zip(axes, groups, strict=False):
         own = [r for r in rows if group_of(r) == group]
         for row in own:
             told = row["imitation"]
-            at = named.index(row["mitigation"]) if row["mitigation"] in named else None
+            at = coloured.index(row["mitigation"]) if row["mitigation"] in coloured else None
             look: dict[str, Any] = {"color": "0.75", "s": 12} if at is None else style(at) | {"s": 28}
             label = None if at is None else short(row["mitigation"])
             axis.scatter(told["keeps"], told["corrects"], label=label, zorder=2 + (at is not None), **look)
         told = own[0]["imitation"]
         axis.scatter(told["ceiling_keeps"], told["ceiling_corrects"], marker="*", s=110, color="black", label="ceiling")
-        place = f"{short(group[0], 18)}: {short(group[1][0], 14)} > {short(group[2], 14)}"
-        axis.set_title(", ".join([place, *dial_words(dict(group[3]))]), fontsize=8)
+        axis.set_title(heading(own[0]), fontsize=8)
         axis.set_xlabel("right where the supervisor is right")
         axis.locator_params(nbins=4)
     axes[0].set_ylabel("right where it is wrong")
     told = "the supervisor itself stands at 1 and 0" + (f"; {more} more groups are not drawn" if more > 0 else "")
     common_legend(figure, axes, told)
     return figure
-
-
-def _control(data: dict[str, Any], mitigation: str) -> bool:
-    return any(e["control"] for e in data["overall"] if e["mitigation"] == mitigation)
 
 
 def _cost(data: dict[str, Any]) -> Figure | None:
@@ -182,4 +186,5 @@ PLOTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "stack": _stack,
     "imitation": _imitation,
     "cost": _cost,
+    "reliability": reliability,
 }

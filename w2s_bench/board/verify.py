@@ -93,8 +93,8 @@ def _check(record: Record, done: Verification, truths: _Truths) -> list[str]:
     settings = record.raw.get("protocol_settings")
     if digest(settings) != record.protocol:
         found.append("its protocol is not the digest of its protocol_settings")
-    predictions = _bytes(record, "predictions", found)
-    scores = _bytes(record, "scores", found)
+    predictions = file_of(record, "predictions", found)
+    scores = file_of(record, "scores", found)
     done.predictions += predictions is not None
     done.scores += scores is not None
     try:
@@ -136,8 +136,11 @@ def _check_numbers(record: Record) -> list[str]:
     return found
 
 
-def _bytes(record: Record, what: str, found: list[str]) -> bytes | None:
-    """Returns a file of the record where its sha256 is the one the record names."""
+def file_of(record: Record, what: str, found: list[str]) -> bytes | None:
+    """Returns the record's `predictions` or `scores` file where its sha256 is the one the record names.
+
+    Where it is not, or the file is missing, `found` gets a line.
+    """
     told = record.raw.get(what)
     if not told:
         return None
@@ -171,11 +174,17 @@ def _check_floor(record: Record, ids: list[str], right: np.ndarray, truths: _Tru
 
 
 def _answers(content: bytes) -> _Answers | None:
-    """Returns what a prediction file answers on the test split; None for answers in words, the referee's to judge.
+    """Returns what a prediction file answers on the test split; None for answers in words, the referee's to judge."""
+    told = probabilities_of(content)
+    return _Answers(dict(zip(told[0], told[1].argmax(1).tolist(), strict=True)), told[1].shape[1]) if told else None
+
+
+def probabilities_of(content: bytes) -> tuple[list[str], np.ndarray] | None:
+    """Returns ids and probabilities [N, C] of a prediction file's test split; None for answers in words.
 
     ValueError where its probabilities are none.
     """
-    table = pq.read_table(io.BytesIO(content))
+    table = pq.read_table(io.BytesIO(content), use_threads=False)  # its threads may abort an interpreter that ends
     test = table.filter(pc.equal(table["split"], "test"))
     ids = test["id"].to_pylist()
     if len(set(ids)) < len(ids):
@@ -185,7 +194,7 @@ def _answers(content: bytes) -> _Answers | None:
     p = np.array(test["p_student"].to_pylist(), dtype=float)
     if p.ndim != 2 or not np.isfinite(p).all() or (p < 0).any() or (abs(p.sum(1) - 1) > 1e-3).any():
         raise ValueError("predicted probabilities are not finite, negative or do not sum to 1")
-    return _Answers(dict(zip(ids, p.argmax(1).tolist(), strict=True)), p.shape[1])
+    return ids, p
 
 
 def _check_answers(record: Record, told: _Answers, ids: list[str], right: np.ndarray, truths: _Truths) -> list[str]:
