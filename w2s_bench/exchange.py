@@ -66,7 +66,7 @@ def write_inputs(path: Path, inputs: Inputs) -> None:
 
 def read_inputs(path: Path) -> Inputs:
     """Returns the split that `write_inputs` wrote."""
-    table = pq.read_table(path)
+    table = pq.read_table(path, use_threads=False)
     names = set(table.column_names)
     return Inputs(
         table["id"].to_pylist(),
@@ -96,7 +96,7 @@ def write_predictions(path: Path, splits: Mapping[str, tuple[list[str], np.ndarr
 
 def read_predictions(path: Path) -> dict[str, tuple[list[str], np.ndarray]]:
     """Returns (ids, probabilities [N, C] or texts [N]) by split."""
-    table = pq.read_table(path)
+    table = pq.read_table(path, use_threads=False)
     out = {}
     for name in dict.fromkeys(table["split"].to_pylist()):
         rows = table.filter(pa.compute.equal(table["split"], name))

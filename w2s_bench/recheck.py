@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import random
 import tempfile
 from collections.abc import Sequence
@@ -12,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from w2s_bench import compose, rerun
-from w2s_bench.board.files import StoreFiles
+from w2s_bench.board.files import StoreFiles, table_of
 from w2s_bench.board.packing import rounded
 from w2s_bench.board.records import Record, read_record
 from w2s_bench.cells import Run, label
@@ -164,7 +162,7 @@ def _compare(record: Record, made: list[Record], files: StoreFiles, row: Rerun) 
 
 def _predictions(content: bytes) -> tuple[list[str], np.ndarray]:
     """Returns ids and probabilities [N, C] on the test split."""
-    table = pq.read_table(io.BytesIO(content))
+    table = table_of(content)
     table = table.filter(pc.equal(table["split"], "test"))
     return table["id"].to_pylist(), np.array(table["p_student"].to_pylist(), dtype=np.float32)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from w2s_bench.board.files import table_of
 from w2s_bench.board.labels import NAIVE, Group
 from w2s_bench.board.records import Record
 from w2s_bench.board.statistics import quantile
@@ -63,12 +62,12 @@ def _chance(record: Record) -> float | None:
     if isinstance(told, float):
         return told
     try:
-        table = pq.read_table(io.BytesIO(record.files.read(record.raw["predictions"]["path"])))
+        table = table_of(record.files.read(record.raw["predictions"]["path"]))
         table = table.filter(pc.equal(table["split"], "test"))
         p = np.array(table["p_student"].to_pylist(), dtype=float)
         if p.shape[1] > 2:
             return 1 / p.shape[1]
-        scores = pq.read_table(io.BytesIO(record.files.read(record.raw["scores"]["path"])))
+        scores = table_of(record.files.read(record.raw["scores"]["path"]))
     except (KeyError, TypeError, OSError, ValueError, IndexError):
         return None
     right = dict(zip(scores["id"].to_pylist(), scores["student"].to_pylist(), strict=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -11,9 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from w2s_bench.board.blocks import Block
+from w2s_bench.board.files import table_of
 from w2s_bench.board.labels import Group, Labels
 from w2s_bench.board.records import JOINT, Record
 from w2s_bench.board.statistics import Moments, Ratio, add, fieller
@@ -170,7 +169,7 @@ def _scores_of(record: Record) -> tuple[np.ndarray, bytes] | str:
     """Returns right or wrong [3, n] with the ids' digest, or what is wrong with the file."""
     name = str(record.raw["scores"].get("path"))
     try:
-        table = pq.read_table(io.BytesIO(record.files.read(name)), use_threads=False)
+        table = table_of(record.files.read(name))
         right = np.stack([table[c].to_numpy() for c in ("floor", "student", "ceiling")]).astype(np.int8)
         names = table["id"].combine_chunks().cast(pa.string())
         ids = hashlib.sha256(b"".join(bytes(b) for b in names.buffers()[1:])).digest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from w2s_bench.board.files import PARTS, StoreFiles, as_tar
+from w2s_bench.board.files import PARTS, StoreFiles, as_tar, table_of
 from w2s_bench.board.verify import verify_store
 from w2s_bench.errors import W2SError
 
@@ -62,7 +61,7 @@ def published(content: bytes) -> bytes:
 
     Columns are those of the file that the run wrote. What the archive compresses is left uncompressed.
     """
-    table = pq.read_table(io.BytesIO(content))
+    table = table_of(content)
     table = table.filter(pc.equal(table["split"], "test"))
     if "p_student" in table.column_names and not table["p_student"].null_count:
         p = rounded(np.array(table["p_student"].to_pylist(), dtype=np.float32))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from w2s_bench.board.build import Board
 from w2s_bench.board.design import shared_test
 from w2s_bench.board.drawing import GROUPS_AT_MOST, named
+from w2s_bench.board.files import table_of
 from w2s_bench.board.records import Record
 from w2s_bench.board.rows import group_of
 from w2s_bench.board.statistics import half_width
@@ -99,7 +98,7 @@ def _by_confidence(predictions: bytes, scores: bytes) -> np.ndarray | None:
     told = probabilities_of(predictions)
     if told is None:
         return None
-    table = pq.read_table(io.BytesIO(scores), columns=["id", "student"], use_threads=False)
+    table = table_of(scores, ["id", "student"])
     known = dict(zip(table["id"].to_pylist(), table["student"].to_pylist(), strict=True))
     if known.keys() != set(told[0]) or not {0, 1}.issuperset(known.values()):
         raise ValueError("predictions and scores are about different test examples, or a score is neither 0 nor 1")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -12,10 +11,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from w2s_bench.board.design import JOINT_BITS, shared_test
-from w2s_bench.board.files import StoreFiles
+from w2s_bench.board.files import StoreFiles, table_of
 from w2s_bench.board.records import JOINT, Record, read_record
 from w2s_bench.cells import digest
 
@@ -101,7 +99,7 @@ def _check(record: Record, done: Verification, truths: _Truths) -> list[str]:
         chosen = _answers(predictions) if predictions is not None else None
         if scores is None:
             return found
-        table = pq.read_table(io.BytesIO(scores))
+        table = table_of(scores)
         ids = table["id"].to_pylist()
         right = np.stack([table[c].to_numpy() for c in ("floor", "student", "ceiling")]).astype(int)
         if len(set(ids)) < len(ids):
@@ -184,7 +182,7 @@ def probabilities_of(content: bytes) -> tuple[list[str], np.ndarray] | None:
 
     ValueError where its probabilities are none.
     """
-    table = pq.read_table(io.BytesIO(content), use_threads=False)  # its threads may abort an interpreter that ends
+    table = table_of(content)
     test = table.filter(pc.equal(table["split"], "test"))
     ids = test["id"].to_pylist()
     if len(set(ids)) < len(ids):
