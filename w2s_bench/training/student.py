@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import math
@@ -189,8 +190,17 @@ class Student(lightning.LightningModule):
         tokens = int(batch.inputs["attention_mask"].sum()) if "attention_mask" in batch.inputs else len(batch.labels)
         self.meter.trained(len(batch.labels), tokens, self.size)
 
-    def _precision(self) -> torch.autocast:
-        return torch.autocast(self.home.type, torch.bfloat16, enabled=self.recipe.precision == "bf16-mixed")
+    def _precision(self) -> contextlib.AbstractContextManager:
+        if self.recipe.precision == "bf16-mixed":
+            return torch.autocast(self.home.type, torch.bfloat16)
+        return contextlib.nullcontext()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sets an attribute; Lightning notes the running hook two dozen times a step, which no module need look at."""
+        if name == "_current_fx_name":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Returns the batch as it is: `losses` moves it, for Lightning's loop and any other alike."""
