@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from w2s_bench.board.blocks import Block, example_covariance, over_examples, over_seeds
 from w2s_bench.board.claims import Scene, claims_of
 from w2s_bench.board.comparison import pooled_noise
-from w2s_bench.board.coverage import CONTRASTS, QUANTITIES, Setting, cover
+from w2s_bench.board.coverage import CONTRASTS, QUANTITIES, Setting, cover, in_theory, mover, satterthwaite
 from w2s_bench.board.ranks import rank_sets
 from w2s_bench.board.simulation import World, block_of, draw, draw_shares
-from w2s_bench.board.statistics import Moments, fieller, fieller_set, half_width, holm, intervals, p_values
+from w2s_bench.board.statistics import (
+    Moments,
+    fieller,
+    fieller_ends,
+    fieller_holds,
+    half_width,
+    holm,
+    intervals,
+    p_values,
+    quantile,
+)
 
 
 def within(held: int, boards: int, rate: float = 0.95) -> bool:
@@ -54,7 +66,7 @@ def test_many_boards_at_once_are_measured_as_each_alone():
     right = draw(World(4, 150, True, 0.03), np.tile([0.6, 0.62, 0.66, 0.7, 0.66], (40, 1)), rng)
     mean, seeds = over_seeds(CONTRASTS @ right.mean(-1))
     together = Moments(mean, seeds, np.full(mean.shape, 3.0), over_examples(CONTRASTS, right))
-    sets = np.array(fieller_set(together.pick(1, 2)))
+    sets = np.array(fieller_ends(together.pick(1, 2)))
     for k in range(40):
         alone = block_of(right[k], True).moments(CONTRASTS)
         for name in ("mean", "seeds", "examples"):
@@ -93,34 +105,104 @@ def test_large_gains_are_found_and_ranks_are_single():
     assert claims.ranks_hold
 
 
-def test_fieller_is_unbounded_exactly_where_the_gap_is_unresolved():
-    rng = np.random.default_rng(4)
-    for _ in range(200):
-        right = draw(World(seeds=4, n=200), np.array([0.6, 0.62, 0.64]), rng)
-        moments = block_of(right, False).moments([[-1, 1, 0], [-1, 0, 1]])
-        _, low, high = intervals(moments)[1]
-        assert fieller(moments).bounded == (low > 0 or high < 0)
+@pytest.mark.parametrize("level", [0.95, 0.99, 0.999])
+@pytest.mark.parametrize("seeds", [3, 4, 5, 10])
+def test_intervals_of_two_sources_cover_what_they_say_whatever_the_seeds_share(seeds, level):
+    missed = (1 - in_theory(half_width, seeds - 1, level)) / (1 - level)
+    assert missed[[0, -1]] == pytest.approx(1, abs=0.02)
+    assert missed.max() < (1.03 if level == 0.95 else 1.15)
+    assert missed.min() > 0.7 or level > 0.95
 
 
-def test_fieller_holds_the_ratios_that_the_test_accepts():
-    moments = Moments(
-        np.array([0.05, 0.1]), np.array([[4e-4, 1e-4], [1e-4, 3e-4]]), np.array([9.0, 9.0]), np.full((2, 2), 1e-5)
-    )
+def test_the_rules_not_chosen_are_worse_with_few_seeds():
+    assert in_theory(mover, 2, 0.95).max() > 0.97
+    assert in_theory(satterthwaite, 2, 0.95).min() < 0.93
+
+
+@settings(deadline=None)
+@given(
+    df=st.integers(1, 40), seeds=st.floats(1e-8, 1e-2), examples=st.floats(0, 1e-2), more=st.floats(0, 1e-2),
+    level=st.floats(0.5, 0.9999),
+)  # fmt: skip
+def test_more_variance_of_either_source_never_narrows_an_interval(df, seeds, examples, more, level):
+    width = half_width(np.array(seeds), np.array(df), np.array([examples, examples + more]), level)
+    assert quantile(df, level) * np.sqrt(seeds) * (1 - 1e-9) <= width[0] <= width[1] * (1 + 1e-9)
+    wider = half_width(np.array(seeds + more), np.array(df), np.array(examples), level)
+    assert width[0] <= wider * (1 + 1e-9)
+
+
+@st.composite
+def two_contrasts(draw_from, examples: bool = True):
+    """Returns the moments of two contrasts whose covariances are of any correlation and of very different sizes."""
+    rng = np.random.default_rng(draw_from(st.integers(0, 2**32)))
+
+    def covariance() -> np.ndarray:
+        factor = rng.normal(size=(2, 2)) * np.exp(rng.uniform(-7, -2))
+        return factor @ factor.T
+
+    df = float(draw_from(st.integers(1, 30)))
+    part = covariance() if examples else np.zeros((2, 2))
+    return Moments(rng.normal(0, 0.2, 2), covariance(), np.full(2, df), part)
+
+
+@settings(deadline=None)
+@given(two_contrasts())
+def test_fieller_set_is_all_ratios_that_the_interval_accepts(moments):
+    """Membership by the definition, at the ends, just beside them, and all over the line."""
     ratio = fieller(moments)
-    for end in (ratio.low, ratio.high):
-        w = np.array([1.0, -end])
-        half = half_width(w @ moments.seeds @ w, np.array(9.0), w @ moments.examples @ w)
-        assert abs(abs(w @ moments.mean) - half) < 1e-9
+    _, low, high = intervals(moments)[1]
+    assert ratio.bounded == (low > 0 or high < 0)
+    if not ratio.bounded:
+        assert (ratio.low, ratio.high) == (-np.inf, np.inf)
+        return
+    assert ratio.low <= ratio.value <= ratio.high
+    step = 1e-6 * (ratio.high - ratio.low)
+    grid = np.concatenate([
+        np.linspace(ratio.low + step, ratio.high - step, 101),
+        ratio.low - step * 2.0 ** np.arange(40), ratio.high + step * 2.0 ** np.arange(40),
+    ])  # fmt: skip
+    w = np.stack([np.ones_like(grid), -grid])
+    seeds, examples = (np.einsum("kr,kl,lr->r", w, m, w) for m in (moments.seeds, moments.examples))
+    accepted = p_values(moments.mean @ w, seeds, moments.df[:1], examples) >= 0.05
+    assert accepted.tolist() == [True] * 101 + [False] * 80
+    assert fieller_holds(moments, grid).tolist() == accepted.tolist()
+
+
+@settings(deadline=None)
+@given(two_contrasts(examples=False))
+def test_fieller_without_shared_examples_is_the_closed_form(moments):
+    ratio = fieller(moments)
+    assume(ratio.bounded)
+    q = quantile(moments.df[0]) ** 2 * moments.seeds
+    a, b = moments.mean
+    roots = np.roots([b * b - q[1, 1], -2 * (a * b - q[0, 1]), a * a - q[0, 0]])
+    assert np.sort(roots.real) == pytest.approx([ratio.low, ratio.high], rel=1e-6, abs=1e-9)
+
+
+def test_fieller_is_bounded_exactly_where_the_gap_is_resolved():
+    rng = np.random.default_rng(4)
+    found = set()
+    for k in range(200):
+        same = bool(k % 2)
+        right = draw(World(seeds=4, n=200, same_test=same), np.array([0.6, 0.62, 0.64]), rng)
+        moments = block_of(right, same).moments([[-1, 1, 0], [-1, 0, 1]])
+        _, low, high = intervals(moments)[1]
+        bounded = fieller(moments).bounded
+        assert bounded == (low > 0 or high < 0)
+        found.add((same, bounded))
+    assert len(found) == 4
 
 
 def test_p_values_agree_with_intervals():
-    mean, seeds, examples = np.array([0.02, 0.02]), np.array([4e-5, 4e-5]), np.array([0.0, 3e-5])
-    df = np.array([4.0, 4.0])
+    mean, df = np.full(5, 0.02), np.array([4.0, 4.0, 2.0, 2.0, 60.0])
+    seeds, examples = np.full(5, 4e-5), np.array([0.0, 3e-5, 3e-6, 3e-4, 4e-5])
     p = p_values(mean, seeds, df, examples)
     assert p[0] == pytest.approx(2 * stats.t.sf(0.02 / np.sqrt(4e-5), 4))
-    for k in range(2):
-        assert half_width(seeds[k], df[k], examples[k], 1 - p[k]) == pytest.approx(0.02, rel=1e-4)
-    assert p_values(mean, seeds, np.zeros(2), examples).tolist() == [1, 1]
+    assert p[2] == pytest.approx(2 * stats.t.sf(0.02 / np.sqrt(4e-5), 2))  # examples this few narrow nothing
+    for k in range(5):
+        assert half_width(seeds[k], df[k], examples[k], 1 - p[k]) == pytest.approx(0.02, rel=1e-6)
+    assert p_values(mean, seeds, np.zeros(5), examples).tolist() == [1] * 5
+    assert p_values(np.zeros(5), seeds, df, examples).tolist() == [1] * 5
 
 
 def test_holm_against_the_textbook():

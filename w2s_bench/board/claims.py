@@ -58,6 +58,7 @@ SCENES = (
     Scene("one group, mitigations differ", World(5, 2000, noise=0.02), tasks=1, gaps=(GAP,), uneven=0.7),
     Scene("3 mitigations, 3 seeds", World(3, 500), mitigations=3),
     Scene("3 mitigations, 3 seeds, one group", World(3, 500), tasks=1, gaps=(GAP,), mitigations=3),
+    Scene("one test set, 3 mitigations, 3 seeds", World(3, 500, True), mitigations=3),
 )
 
 

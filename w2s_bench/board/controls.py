@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from w2s_bench.board.files import table_of
 from w2s_bench.board.labels import NAIVE, Group
 from w2s_bench.board.records import Record
-from w2s_bench.board.statistics import quantile
+from w2s_bench.board.statistics import half_width
 
 Key = tuple[Group, str]
 SURE = 0.01
@@ -45,8 +45,8 @@ def _at_chance(key: Key, records: list[Record], family: int) -> str | None:
     off = np.array([r.test["student"]["accuracy"] - c for c, r in known])
     n = np.mean([r.test["n"] for _, r in known])
     seeds = off.var(ddof=1) / len(off)
-    examples = 0.25 / n  # one test set may serve all seeds
-    half = np.sqrt(float(quantile(len(off) - 1.0, 1 - SURE / family)) ** 2 * seeds + 2.58**2 * examples)
+    examples = np.array(0.25 / n)  # one test set may serve all seeds
+    half = float(half_width(seeds, len(off) - 1.0, examples, 1 - SURE / family))
     if abs(off.mean()) <= half:
         return ""
     return f"random_labels is {off.mean():+.3f} from chance on {key[0].place} (at most {half:.3f} by chance)"
