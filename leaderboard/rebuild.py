@@ -19,7 +19,14 @@ HERE = Path(__file__).resolve().parent
 FACES = {"board.json": "json", "board.md": "md", "board.csv": "csv", "board.tex": "latex"}
 FRONT = "sandbox"
 """The suite whose overall table stands in the project's README."""
-PICTURES = {"sandbox": "cost", "scaling": "scaling", "length": "dial", "saliency": "dial", "sst2": "imitation"}
+PICTURES = {
+    "sandbox": "cost",
+    "scaling": "scaling",
+    "length": "dial",
+    "saliency": "dial",
+    "probes": "imitation",
+    "sst2": "imitation",
+}
 """The picture of a suite on the front page; index.html has all of them."""
 INTRODUCTION = """# Published results
 

@@ -252,6 +252,18 @@ def test_frozen_features_are_kept_and_belong_to_their_weights(tmp_path):
     assert torch.equal(first, again) and computed == 1
 
 
+@pytest.mark.parametrize("task", [TASK, PAIRS], ids=["texts", "pairs"])
+def test_a_part_of_what_a_frozen_body_read_is_not_read_again(task):
+    student, inputs = words_student(replace(RECIPE, tune="probe"), task), inputs_of(20, pairs=task is PAIRS)
+    whole = student.features(inputs)
+    calls = []
+    student.classifier.body.register_forward_hook(lambda *_: calls.append(1))
+    some = torch.tensor([7, 3, 11])
+    assert torch.equal(student.features(inputs.take(some)), whole[..., some, :]) and not calls
+    student.features(inputs_of(25, pairs=task is PAIRS).take(torch.tensor([3, 24])))
+    assert len(calls) == 1  # one text is new
+
+
 # --- preferences
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -21,8 +20,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from w2s_bench.errors import W2SError
 from w2s_bench.protocols import Backbone, Inputs, Recipe, TaskInfo
 from w2s_bench.training.answers import Answerer, candidates_of, pack, write_on
-from w2s_bench.training.batches import Batch, Tokens, cached_array, content_key, tokenise
+from w2s_bench.training.batches import Batch, Tokens, tokenise
 from w2s_bench.training.classifier import Classifier
+from w2s_bench.training.frozen import Frozen
 
 if TYPE_CHECKING:
     from w2s_bench.training.meter import Meter
@@ -58,6 +58,8 @@ class Student(lightning.LightningModule):
         self.total_steps = 1
         self.lr_scale = 1.0
         self.taken = 0
+        identity = [backbone.identity, recipe.max_length, recipe.precision]
+        self.frozen = Frozen(self.classifier.body, identity, self._features, cache)
         self._read: dict[int, tuple[Inputs, Tokens]] = {}
         self._ids: dict[str, list[int]] = {}
         self._optimizer: torch.optim.Optimizer | None = None
@@ -239,15 +241,8 @@ class Student(lightning.LightningModule):
         return min(self.recipe.max_length, self.backbone.max_length or self.recipe.max_length)
 
     def features(self, inputs: Inputs) -> Tensor:
-        """Returns the body's features [N, H] (preference: [2, N, H]); kept on disk while the body is as pretrained."""
-        if self.recipe.tune != "probe":
-            return self._features(inputs)
-        recipe = self.recipe
-        key = "features-" + content_key(
-            inputs, self.backbone.identity, weights_key(self.classifier.body), recipe.max_length, recipe.precision
-        )
-        found = cached_array(self.cache, key, lambda: {"features": self._features(inputs).numpy()})
-        return torch.from_numpy(found["features"])
+        """Returns the body's features [N, H] (preference: [2, N, H]); of a probe's frozen body, read once."""
+        return self.frozen.features(inputs) if self.recipe.tune == "probe" else self._features(inputs)
 
     def _features(self, inputs: Inputs) -> Tensor:
         """Returns the body's features as it now is: [N, H] (preference: [2, N, H])."""
@@ -332,15 +327,6 @@ class Student(lightning.LightningModule):
     def restore(self, folder: Path) -> None:
         """Reads the weights that `save` wrote."""
         load_model(self.classifier, str(folder / "classifier.safetensors"))
-
-
-def weights_key(body: torch.nn.Module) -> str:
-    """Returns a digest of the first values of each weight: identities do not tell bodies drawn at random apart."""
-    sha = hashlib.sha256()
-    for name, weight in body.state_dict().items():
-        sha.update(name.encode())
-        sha.update(weight.flatten()[:64].double().cpu().numpy().tobytes())
-    return sha.hexdigest()
 
 
 def weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
