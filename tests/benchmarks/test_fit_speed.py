@@ -111,7 +111,7 @@ def ratios(shape: tuple[int, int, int, int], rounds: int) -> list[float]:
     [pytest.param((64, 2, 4, 267), id="120k"), pytest.param((256, 6, 8, 1000), id="5M", marks=pytest.mark.slow)],
 )
 def test_a_fit_against_a_hand_written_loop(benchmark, shape):
-    """In a process of its own, as a cell trains: the heap that pytest leaves costs a fit up to .1 more."""
+    """In a process of its own, as a cell trains: inside pytest a fit costs up to .1 more."""
     rounds = 1 if not benchmark.enabled else 12 if shape[0] == 64 else 4
     code = f"import test_fit_speed; print(test_fit_speed.ratios({shape}, {rounds}))"
     command = [sys.executable, "-c", code]
