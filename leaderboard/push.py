@@ -13,9 +13,9 @@ from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, HfApi
 
-from w2s_bench.board.verify import verify_store
 from w2s_bench.errors import W2SError
 from w2s_bench.hub import one_line
+from w2s_bench.store.verify import verify_store
 
 HERE = Path(__file__).resolve().parent
 CARD = """---

@@ -10,10 +10,11 @@ import re
 import sys
 from pathlib import Path
 
-from w2s_bench.board import Board, build_board, render
-from w2s_bench.board.page import as_page
-from w2s_bench.board.plots import draw_plot
-from w2s_bench.board.table import FOOT
+from w2s_bench.board import Board, build_board
+from w2s_bench.board.render import render
+from w2s_bench.board.render.page import as_page
+from w2s_bench.board.render.plots import draw_plot
+from w2s_bench.board.render.table import FOOT
 
 HERE = Path(__file__).resolve().parent
 FACES = {"board.json": "json", "board.md": "md", "board.csv": "csv", "board.tex": "latex"}

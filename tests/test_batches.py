@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from bag import encode, inputs_of, words_backbone, words_student
-from bench import RECIPE, student_of, supervisor
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.bag import encode, inputs_of, words_backbone, words_student
+from support.bench import RECIPE, student_of, supervisor
 
 from w2s_bench import hookimpl
 from w2s_bench.protocols import Inputs

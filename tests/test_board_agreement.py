@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from board_records import write_store
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from support.board_records import write_store
 
 from w2s_bench.board import build_board
-from w2s_bench.board.agreement import FEWEST, gains, main, overall_gains, rank_correlation
+from w2s_bench.studies.agreement import FEWEST, gains, main, overall_gains, rank_correlation
 
 GAINS = st.lists(st.integers(-50, 50).map(lambda i: i / 100), min_size=FEWEST, max_size=20, unique=True)
 

@@ -10,17 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from board_records import SETTINGS, write_record, write_store
+from support.board_records import SETTINGS, write_record, write_store
 
-from w2s_bench import suites
-from w2s_bench.board import build_board, render
+from w2s_bench.board import build_board
 from w2s_bench.board.design import design_of
 from w2s_bench.board.labels import labels_of
-from w2s_bench.board.records import read_stores
+from w2s_bench.board.render import render
 from w2s_bench.board.statistics import holm
+from w2s_bench.compose import suites
 from w2s_bench.errors import UsageError
 from w2s_bench.referee.store import Store
 from w2s_bench.registry import load
+from w2s_bench.registry.loading import built_in_suites
+from w2s_bench.store.records import read_stores
 
 TRUTHS = {"naive": 0.4, "aux_confidence": 0.6, "gce": 0.45, "gce+aux_confidence": 0.5}
 VARIES = "protocol.training.epochs"
@@ -182,4 +184,4 @@ def test_the_plan_carries_it(tmp_path):
         "length": {"suite": "length", "cells": ["a"], "varies": VARIES},
         "quick": {"suite": "quick", "cells": ["b"]},
     }
-    assert suites.read("length", suites.built_in()["length"]).varies == VARIES
+    assert suites.read("length", built_in_suites()["length"]).varies == VARIES

@@ -13,16 +13,17 @@ from pathlib import Path
 
 import click
 import pytest
-from board_records import write_record, write_store
 from click.testing import CliRunner
+from support.board_records import write_record, write_store
 
-from w2s_bench.board import FORMATS, build_board, render
-from w2s_bench.board.commands import add_commands, plot
-from w2s_bench.board.drawing import named
-from w2s_bench.board.page import CAPTIONS
-from w2s_bench.board.plots import NEEDS, PLOTS, draw_plot
-from w2s_bench.board.untrusted import latex, markdown, plain, spreadsheet
+from w2s_bench.board import build_board
+from w2s_bench.board.render import FORMATS, render
+from w2s_bench.board.render.drawing import named
+from w2s_bench.board.render.page import CAPTIONS
+from w2s_bench.board.render.plots import NEEDS, PLOTS, draw_plot
+from w2s_bench.cli.board import add_commands, plot
 from w2s_bench.errors import UsageError
+from w2s_bench.store.escape import latex, markdown, plain, spreadsheet
 
 TRUTHS = {"naive": 0.4, "aux_confidence": 0.7, "gce": 0.45, "gce+aux_confidence": 0.6}
 PAIRS = [

@@ -8,13 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from board_records import write_store
+from support.board_records import write_store
 
-from w2s_bench.board import build_board, render
-from w2s_bench.board.importers import import_results, write_records
-from w2s_bench.board.packing import pack
-from w2s_bench.board.verify import verify_store
+from w2s_bench.board import build_board
+from w2s_bench.board.render import render
 from w2s_bench.errors import UsageError
+from w2s_bench.store.importers import import_results, write_records
+from w2s_bench.store.packing import pack
+from w2s_bench.store.verify import verify_store
 
 PEERS = Path(__file__).resolve().parents[2] / "shared" / "data" / "peer-results"
 needs_peers = pytest.mark.skipif(not PEERS.is_dir(), reason=f"no folder {PEERS.name} beside the repository's own")
@@ -146,7 +147,7 @@ def test_scores_bent_together_with_their_digests_clash_with_other_records(store)
 
     import pyarrow as pa
     import pyarrow.parquet as pq
-    from board_records import write_parquet
+    from support.board_records import write_parquet
 
     def bend(record):
         path = store / record["scores"]["path"]

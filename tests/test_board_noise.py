@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from board_records import write_record
+from support.board_records import write_record
 
-from w2s_bench.board import alike, noise
-from w2s_bench.board.claims import Scene, claims_of
 from w2s_bench.board.design import CEILING
 from w2s_bench.board.labels import NAIVE
 from w2s_bench.board.power import Plan, plan_of, seeds_for, sentence, smallest_gain
-from w2s_bench.board.records import read_stores
-from w2s_bench.board.simulation import World, draw
 from w2s_bench.cells import Cell, Entry
+from w2s_bench.store.records import read_stores
+from w2s_bench.studies import aa_test, noise
+from w2s_bench.studies.claims import Scene, claims_of
+from w2s_bench.studies.simulation import World, draw
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["test per seed", "one test set"])
@@ -34,24 +34,24 @@ def store(request, tmp_path_factory):
 
 
 def test_replicates_are_played_as_mitigations_of_one_student(store):
-    design, replicates = alike.replicates_of(read_stores([store]).records)
+    design, replicates = aa_test.replicates_of(read_stores([store]).records)
     assert [(g.task, g.student, len(own)) for g, own in replicates.items()] == [
         ("facts", "ladder_m", 6), ("sums", "ladder_m", 6),
     ]  # fmt: skip
-    board = alike.played(design, replicates)
+    board = aa_test.played(design, replicates)
     for group, own in replicates.items():
         for name, old in [(NAIVE, own[0]), ("3", own[3])]:
             assert np.array_equal(board.series((group, name)), design.series((old, NAIVE)))
         weights = [{(group, "2"): 1.0, (group, NAIVE): -1.0}]
         was = design.moments([{(own[2], NAIVE): 1.0, (own[0], NAIVE): -1.0}])
         assert np.allclose(board.moments(weights).examples, was.examples, atol=1e-15)
-    overall, cells = alike.claims(board)
+    overall, cells = aa_test.claims(board)
     assert overall.tolist() == [0, 0, 0, 0, 1] and cells.tolist() == [0] * 9 + [1]
 
 
 def test_permuting_keeps_each_seeds_replicates_and_their_ceilings(store):
-    design, replicates = alike.replicates_of(read_stores([store]).records)
-    board = alike.played(design, replicates, np.random.default_rng(1))
+    design, replicates = aa_test.replicates_of(read_stores([store]).records)
+    board = aa_test.played(design, replicates, np.random.default_rng(1))
     moved = 0
     for group, own in replicates.items():
         old = np.array([design.series((g, NAIVE)) for g in own])
@@ -64,13 +64,13 @@ def test_permuting_keeps_each_seeds_replicates_and_their_ceilings(store):
 
 def test_alike_says_what_it_found_and_refuses_other_stores(store, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["alike", str(store), "--boards", "5"])
-    alike.main()
+    aa_test.main()
     said = capsys.readouterr().out
     assert "| overall family | 1 better, 0 worse of 5 |" in said and " of 5 (" in said
     write_record(tmp_path, np.ones((3, 50)), mitigations=("gce",))
     monkeypatch.setattr("sys.argv", ["alike", str(tmp_path)])
     with pytest.raises(SystemExit):
-        alike.main()
+        aa_test.main()
     assert "of gce; expected naive alone" in capsys.readouterr().err
 
 

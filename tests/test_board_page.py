@@ -10,10 +10,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from board_records import write_record, write_store
+from support.board_records import write_record, write_store
 
 from w2s_bench.board import build_board
-from w2s_bench.board.page import as_page
+from w2s_bench.board.render.page import as_page
 
 BROWSER = next((b for b in ("chromium", "chromium-browser", "google-chrome", "chrome") if shutil.which(b)), None)
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")

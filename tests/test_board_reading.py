@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from board_records import SETTINGS, write_record, write_store
+from support.board_records import SETTINGS, write_record, write_store
 
-from w2s_bench.board import build_board, render
-from w2s_bench.board.packing import pack
+from w2s_bench.board import build_board
+from w2s_bench.board.render import render
 from w2s_bench.errors import UsageError
+from w2s_bench.store.packing import pack
 
 TRUTHS = {"naive": 0.4, "aux_confidence": 0.8, "gce": 0.4}
 
@@ -199,7 +200,7 @@ def test_the_terminal_table_fits_100_columns(store):
 
 def test_the_room_imports_no_torch():
     code = (
-        "import sys, w2s_bench.board, w2s_bench.board.commands, w2s_bench.board.build, w2s_bench.board.faces;"
+        "import sys, w2s_bench.board, w2s_bench.cli.board, w2s_bench.board.build, w2s_bench.board.render.text;"
         "bad = [m for m in sys.modules if m.split('.')[0] in ('torch', 'lightning', 'transformers')"
         " or m.startswith(('w2s_bench.training', 'w2s_bench.referee'))]; sys.exit(str(bad) if bad else 0)"
     )

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from board_records import write_parquet, write_record
 from click.testing import CliRunner
+from support.board_records import write_parquet, write_record
 
 from w2s_bench.board import build_board
-from w2s_bench.board.packing import pack
-from w2s_bench.board.page import as_page
-from w2s_bench.board.plots import draw_plot
-from w2s_bench.board.reliability import LEAST, with_reliability
-from w2s_bench.cli import cli
+from w2s_bench.board.render.page import as_page
+from w2s_bench.board.render.plots import draw_plot
+from w2s_bench.board.render.reliability import LEAST, with_reliability
+from w2s_bench.cli.main import cli
 from w2s_bench.registry import load
+from w2s_bench.store.packing import pack
 
 SAMPLES = 1500
 OURS = {"naive": 1.0, "gce": -0.15, "product": 0.1}
@@ -72,7 +72,7 @@ def store(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("classes", [2, 3])
 def test_bins_are_those_of_the_calibration_error(tmp_path, classes, monkeypatch):
-    monkeypatch.setattr("w2s_bench.board.reliability.LEAST", 1)
+    monkeypatch.setattr("w2s_bench.board.render.reliability.LEAST", 1)
     _, p, truth = write_answers(tmp_path, -0.1, classes=classes)
     (group,) = curves(tmp_path)
     bins = group["curves"]["naive"]

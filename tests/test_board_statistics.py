@@ -9,11 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from w2s_bench.board.blocks import Block, example_covariance, over_examples, over_seeds
-from w2s_bench.board.claims import Scene, claims_of
 from w2s_bench.board.comparison import pooled_noise
-from w2s_bench.board.coverage import CONTRASTS, QUANTITIES, Setting, cover, in_theory, mover, satterthwaite
 from w2s_bench.board.ranks import rank_sets
-from w2s_bench.board.simulation import World, block_of, draw, draw_shares
 from w2s_bench.board.statistics import (
     Moments,
     fieller,
@@ -25,6 +22,9 @@ from w2s_bench.board.statistics import (
     p_values,
     quantile,
 )
+from w2s_bench.studies.claims import Scene, claims_of
+from w2s_bench.studies.coverage import CONTRASTS, QUANTITIES, Setting, cover, in_theory, mover, satterthwaite
+from w2s_bench.studies.simulation import World, block_of, draw, draw_shares
 
 
 def within(held: int, boards: int, rate: float = 0.95) -> bool:

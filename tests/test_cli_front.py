@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from w2s_bench import cli as front
-from w2s_bench.cli import VERBS, cli, hoist
-from w2s_bench.cli_show import describe, text_of
+from w2s_bench.cli import main as front
+from w2s_bench.cli.main import VERBS, cli, hoist
+from w2s_bench.cli.show import describe, text_of
 from w2s_bench.errors import W2SError
 from w2s_bench.referee import sweep
 from w2s_bench.registry import KINDS, load
 
-TOY = str(Path(__file__).parent / "toy.py")
+TOY = str(Path(__file__).parent / "support/toy.py")
 SMALL = [
     "task=toy",
     "student=toy",
@@ -278,7 +278,7 @@ def test_light_verbs_import_nothing_heavy(line, tmp_path):
     (tmp_path / "w2s-runs" / "records").mkdir(parents=True)
     code = f"""
 import sys, w2s_bench
-from w2s_bench.cli import cli
+from w2s_bench.cli.main import cli
 try: cli.main({line!r})
 except SystemExit as e: assert not e.code, e.code
 print("LOADED", *sorted(sys.modules))

@@ -16,15 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import w2s_bench.conf
-from w2s_bench import compose, entries, suites
 from w2s_bench.cells import Protocol
+from w2s_bench.compose import entries, suites
+from w2s_bench.compose import runs as compose
+from w2s_bench.compose.commands import without_place
+from w2s_bench.compose.overrides import as_override
 from w2s_bench.errors import UsageError
 from w2s_bench.registry import KINDS, load
-from w2s_bench.rerun import without_place
-from w2s_bench.sweeps import as_override
 
 CONF = Path(w2s_bench.conf.__file__).parent
-TOY = str(Path(__file__).parent / "toy.py")
+TOY = str(Path(__file__).parent / "support/toy.py")
 BASE = ["task=toy", "supervisor=[toy_weak]", "student=toy"]
 
 

@@ -15,7 +15,7 @@ import torch
 from click.testing import CliRunner
 from test_hf import make
 
-from w2s_bench.cli import cli
+from w2s_bench.cli.main import cli
 from w2s_bench.conformance import check
 from w2s_bench.conformance.findings import WIDTH
 from w2s_bench.conformance.tasks import _runs

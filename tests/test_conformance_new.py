@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from w2s_bench import starters
-from w2s_bench.cli import cli
+from w2s_bench.cli.main import cli
 
 KINDS = list(starters.CHOICES)
 

@@ -13,8 +13,9 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
-from w2s_bench import events, hookspecs, loading, registry, stacking
+from w2s_bench import events, hookspecs
 from w2s_bench.protocols import Lesson, Recipe, Sizes, TaskInfo
+from w2s_bench.registry import loading, registry, stacking
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = sorted(
@@ -110,7 +111,8 @@ def test_observer_example(load, capsys, recwarn):
 
 
 def test_suite_example(load, tmp_path):
-    from w2s_bench import compose, suites
+    from w2s_bench.compose import runs as compose
+    from w2s_bench.compose import suites
 
     (tmp_path / "suites").mkdir()
     (tmp_path / "suites" / "mine.yaml").write_text(snippets(HOOKS, "yaml")[0])
@@ -123,7 +125,7 @@ def test_suite_example(load, tmp_path):
 def test_command_example(tmp_path):
     from click.testing import CliRunner
 
-    from w2s_bench.cli import cli
+    from w2s_bench.cli.main import cli
 
     path = tmp_path / "hello.py"
     path.write_text(next(code for code in EXAMPLES if "def register_commands(" in code))
@@ -160,7 +162,7 @@ def _counting(method, hook, asked):
 
 
 def _bench():
-    path = Path(__file__).with_name("bench.py")
+    path = Path(__file__).parent / "support/bench.py"
     spec = importlib.util.spec_from_file_location("docs_bench", path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -247,7 +249,7 @@ def test_files_shown_are_the_files():
 
 
 def test_commands_in_the_docs_exist():
-    from w2s_bench.cli import cli
+    from w2s_bench.cli.main import cli
 
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M))
     for path in DOCS:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from w2s_bench import loading, registry, stacking
+from w2s_bench.registry import loading, registry, stacking
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 FOLDER = EXAMPLES / "w2s-example"

@@ -10,14 +10,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from referee_bench import Bench as RefereeBench
 from rich.console import Console
+from support.referee_bench import Bench as RefereeBench
 from test_referee_isolation import permute_truth
 
 from w2s_bench import exchange
-from w2s_bench.board.verify import verify_store
 from w2s_bench.cells import Cell, Entry
-from w2s_bench.compose import cells
+from w2s_bench.compose.runs import cells
 from w2s_bench.errors import UsageError, W2SError
 from w2s_bench.plugins.ladder import rungs
 from w2s_bench.plugins.mitigations.best_of_n import BestOfN
@@ -31,6 +30,7 @@ from w2s_bench.referee.prepare import check_splits
 from w2s_bench.referee.scoring import Answers, score
 from w2s_bench.referee.sweep import run_cells
 from w2s_bench.registry import load, problem_of_class
+from w2s_bench.store.verify import verify_store
 from w2s_bench.training.answers import labels_for, texts_of, with_candidates
 from w2s_bench.training.batches import Batch
 from w2s_bench.training.finetune import certain, finetune

@@ -6,10 +6,10 @@ import re
 
 import pytest
 import torch
-from bench import BATCH, GOOD, LABELS, LOGITS, ask, constant, mitigation, stack_of, student_of, supervisor
+from support.bench import BATCH, GOOD, LABELS, LOGITS, ask, constant, mitigation, stack_of, student_of, supervisor
 
 from w2s_bench.protocols import Round
-from w2s_bench.stacking import COMBINES
+from w2s_bench.registry.stacking import COMBINES
 from w2s_bench.training.guards import MitigationFailed
 
 PROBABILITY_HOOKS = ("combine_votes", "revise_labels", "training_targets")

@@ -8,10 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import hub
 import numpy as np
 import pytest
 import torch
+from support import hub
 
 from w2s_bench.errors import UsageError, W2SError
 from w2s_bench.plugins.students.hf import HfStudent

@@ -9,7 +9,9 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from bench import (
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.bench import (
     BATCH,
     GOOD,
     LABELS,
@@ -25,13 +27,11 @@ from bench import (
     student_of,
     supervisor,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from w2s_bench import hookimpl, hookspecs
 from w2s_bench.plugins.mitigations.controls import Identity
 from w2s_bench.protocols import Round
-from w2s_bench.stacking import COMBINES
+from w2s_bench.registry.stacking import COMBINES
 from w2s_bench.training.guards import MitigationFailed
 
 

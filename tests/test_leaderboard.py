@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from w2s_bench.board.files import StoreFiles
+from w2s_bench.store.files import StoreFiles
 
 HERE = Path(__file__).parents[1] / "leaderboard"
 STORES = sorted(p.parent for p in HERE.glob("*/records.tar.xz"))

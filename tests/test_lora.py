@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from bag import fit, inputs_of, words_backbone, words_student
-from bench import RECIPE, TASK
+from support.bag import fit, inputs_of, words_backbone, words_student
+from support.bench import RECIPE, TASK
 from test_hf import lesson_of, make
 
 from w2s_bench.errors import W2SError

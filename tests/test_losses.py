@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from bench import BATCH
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from support.bench import BATCH
 
 from w2s_bench.plugins.mitigations.aux_confidence import AuxConfidence, harden
 from w2s_bench.plugins.mitigations.gce import GeneralizedCrossEntropy

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from bench import RECIPE, TASK, accuracy, data, student_of, supervisor
+from support.bench import RECIPE, TASK, accuracy, data, student_of, supervisor
 
 from w2s_bench import hookimpl
 from w2s_bench.errors import UsageError, W2SError
@@ -26,7 +26,7 @@ from w2s_bench.plugins.mitigations.product import Product
 from w2s_bench.plugins.mitigations.self_distillation import SelfDistillation
 from w2s_bench.protocols import Inputs, Round, build
 from w2s_bench.registry import load
-from w2s_bench.stacking import check_stack
+from w2s_bench.registry.stacking import check_stack
 from w2s_bench.training.meter import Meter
 from w2s_bench.training.pool import Asked, Pool
 from w2s_bench.training.stack import Stack

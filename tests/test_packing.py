@@ -10,16 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from board_records import write_store
 from hypothesis import given
 from hypothesis import strategies as st
+from support.board_records import write_store
 
 from w2s_bench import exchange
-from w2s_bench.board import build_board, render
-from w2s_bench.board.files import StoreFiles
-from w2s_bench.board.packing import pack, rounded
-from w2s_bench.board.verify import verify_store
+from w2s_bench.board import build_board
+from w2s_bench.board.render import render
 from w2s_bench.errors import W2SError
+from w2s_bench.store.files import StoreFiles
+from w2s_bench.store.packing import pack, rounded
+from w2s_bench.store.verify import verify_store
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ import pytest
 
 from w2s_bench.cells import Cell, Entry, Protocol
 from w2s_bench.errors import UsageError, W2SError
-from w2s_bench.plan import names_a_place, plan_cells, without_places
 from w2s_bench.protocols import Recipe
+from w2s_bench.referee.plan import names_a_place, plan_cells, without_places
 from w2s_bench.registry import load
 
-PLUGIN = str(Path(__file__).with_name("referee_plugin.py"))
+PLUGIN = str(Path(__file__).parent / "support/referee_plugin.py")
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +195,7 @@ def test_ten_thousand_cells(registry, shared, monkeypatch):
 
 def test_planning_imports_no_torch():
     code = (
-        "import sys, w2s_bench.plan, w2s_bench.referee.sweep, w2s_bench.referee.commands; "
+        "import sys, w2s_bench.referee.plan, w2s_bench.referee.sweep, w2s_bench.cli.status; "
         "sys.exit(any(m in sys.modules for m in ('torch', 'lightning', 'transformers')))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from w2s_bench import events, hookspecs, loading, options, stacking
+from w2s_bench import events, hookspecs
 from w2s_bench.errors import UsageError
-from w2s_bench.registry import KINDS, load
+from w2s_bench.registry import KINDS, load, loading, options, stacking
 
 HEAD = """
 from dataclasses import dataclass, field

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from w2s_bench.compose import cells
+from w2s_bench.compose.runs import cells
 from w2s_bench.errors import UsageError
 from w2s_bench.plugins.mitigations.reward_labels import RewardLabels
 from w2s_bench.plugins.students.ladder import LadderStudent

@@ -15,16 +15,18 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from w2s_bench import compose, exchange, rerun
-from w2s_bench.board.packing import pack
+from w2s_bench import exchange
+from w2s_bench.compose import commands as rerun
+from w2s_bench.compose import runs as compose
 from w2s_bench.errors import UsageError
-from w2s_bench.plan import plan_cells
-from w2s_bench.recheck import rerun_cells
 from w2s_bench.referee.engines import PRELOAD, LocalEngine
+from w2s_bench.referee.plan import plan_cells
+from w2s_bench.referee.rerun import rerun_cells
 from w2s_bench.referee.sweep import run_cells
 from w2s_bench.registry import load
+from w2s_bench.store.packing import pack
 
-TOY = str(Path(__file__).with_name("toy.py"))
+TOY = str(Path(__file__).parent / "support/toy.py")
 SST2 = Path(__file__).parents[1] / "leaderboard" / "sst2"
 SWEEP = ["task=toy", "task.n_supervision=200", "task.n_transfer=160", "task.n_validation=20", "task.n_test=200",
          "supervisor=[toy_weak]", "student=toy", "mitigation=[naive],[gce],[easy_to_hard,aux_confidence]", "seed=3",

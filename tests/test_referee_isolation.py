@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from referee_bench import Bench, cell
+from support.referee_bench import Bench, cell
 
 from w2s_bench import exchange
 
@@ -24,7 +24,7 @@ def test_each_stage_reaches_exactly_this(bench, monkeypatch):
     monkeypatch.setenv("W2S_STORE", str(bench.store))
     monkeypatch.setenv("W2S_CACHE", str(bench.cache))
     monkeypatch.setenv("W2S_PLUGINS", "")
-    from referee_bench import engine
+    from support.referee_bench import engine
 
     engine().close()  # so that the server starts with these variables
     bench.go(cell("trick", supervisors=("guess", "guess_b")))

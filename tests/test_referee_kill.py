@@ -13,15 +13,17 @@ import time
 from pathlib import Path
 
 import pytest
-from referee_bench import Bench, cell, grid
+from support.referee_bench import Bench, cell, grid
 
 from w2s_bench.referee.store import RUNNING, heard
 
 
 def start(folder: Path) -> subprocess.Popen:
-    script = Path(__file__).with_name("referee_bench.py")
     return subprocess.Popen(
-        [sys.executable, str(script), str(folder)], start_new_session=True, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "support.referee_bench", str(folder)],
+        cwd=Path(__file__).parent,
+        start_new_session=True,
+        stderr=subprocess.DEVNULL,
     )
 
 
@@ -102,7 +104,7 @@ def test_interrupted_says_what_is_saved(tmp_path, how):
 
 def start_nap(folder: Path) -> subprocess.Popen:
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import referee_bench as r; from pathlib import Path\n"
+        "import sys; sys.path.insert(0, sys.argv[1]); import support.referee_bench as r; from pathlib import Path\n"
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background shell ignores it
         "from w2s_bench.referee.sweep import run_cells\n"
         "b = r.Bench(Path(sys.argv[2])); run = b.run_of(r.cell('trick'), r.cell(('trick_b', {'fault': 'nap 1000'})))\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from referee_bench import PLUGIN, entry
+from support.referee_bench import PLUGIN, entry
 
 from w2s_bench import exchange
 from w2s_bench.errors import W2SError

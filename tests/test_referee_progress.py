@@ -6,10 +6,10 @@ import io
 from pathlib import Path
 
 import pytest
-from referee_bench import Bench, cell, engine, registry
 from rich.console import Console
+from support.referee_bench import Bench, cell, engine, registry
 
-from w2s_bench.plan import plan_cells
+from w2s_bench.referee.plan import plan_cells
 from w2s_bench.referee.progress import Progress, spell
 from w2s_bench.referee.sweep import run_cells
 
@@ -41,7 +41,9 @@ def test_live_table_on_a_terminal(tmp_path, monkeypatch):
     shared = engine()
     shared.timeout_s = 60.0
     naps = cell(("trick", {"fault": "nap 0.6"}))
-    run_cells(Bench(tmp_path).run_of(naps), registry(), console=console, worker="fake_worker:run", engine=shared)
+    run_cells(
+        Bench(tmp_path).run_of(naps), registry(), console=console, worker="support.fake_worker:run", engine=shared
+    )
     shown = console.file.getvalue()
     assert "supervise" in shown and "cells" in shown and "1/1" in shown and " left" in shown
 

@@ -9,8 +9,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from referee_bench import Bench
 from rich.console import Console
+from support.referee_bench import Bench
 from test_referee_isolation import permute_truth
 
 from w2s_bench.cells import Cell, Entry
@@ -18,7 +18,7 @@ from w2s_bench.referee.engines import PRELOAD, LocalEngine
 from w2s_bench.referee.sweep import run_cells
 from w2s_bench.registry import load
 
-TOY = str(Path(__file__).with_name("toy.py"))
+TOY = str(Path(__file__).parent / "support/toy.py")
 SIZES = {"n_supervision": 200, "n_transfer": 160, "n_validation": 20, "n_test": 200}
 STACKS = (["naive"], ["identity"], ["mean_ensemble", "easy_to_hard", "aux_confidence"], ["corrective_feedback"])
 

@@ -7,18 +7,18 @@ import json
 
 import click
 import pytest
-from board_records import write_record
 from click.testing import CliRunner
-from referee_bench import Bench, cell, registry
+from support.board_records import write_record
+from support.referee_bench import Bench, cell, registry
 
-from w2s_bench.board.packing import pack
+from w2s_bench.cli.status import add_commands
 from w2s_bench.errors import UsageError, W2SError
-from w2s_bench.plan import plan_cells
 from w2s_bench.referee import artefacts, doctor
-from w2s_bench.referee.commands import add_commands
+from w2s_bench.referee.plan import plan_cells
 from w2s_bench.referee.provenance import without_machine
 from w2s_bench.referee.status import look
 from w2s_bench.referee.store import Store
+from w2s_bench.store.packing import pack
 
 
 @pytest.fixture

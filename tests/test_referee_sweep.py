@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from referee_bench import Bench, cell, entry, registry
+from support.referee_bench import Bench, cell, entry, registry
 
 from w2s_bench import exchange
 from w2s_bench.cells import digest
 from w2s_bench.errors import UsageError, W2SError
-from w2s_bench.plan import plan_cells
 from w2s_bench.referee import sources
+from w2s_bench.referee.plan import plan_cells
 
 
 @pytest.fixture
@@ -256,7 +256,7 @@ def test_half_a_record_is_no_record(bench):
 
 
 def test_the_server_that_dies_takes_only_what_ran(bench):
-    from referee_bench import engine
+    from support.referee_bench import engine
 
     nap = ("trick", {"fault": "nap 1000"})
     import threading
@@ -310,7 +310,7 @@ def test_the_gap_is_measured_in_the_protocols_metric(bench):
 def test_a_finished_sweep_starts_nothing(bench, tmp_path):
     bench.go(cell("trick"))
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import referee_bench as r; from pathlib import Path;"
+        "import sys; sys.path.insert(0, sys.argv[1]); import support.referee_bench as r; from pathlib import Path;"
         "b = r.Bench(Path(sys.argv[2])); import w2s_bench.referee.engines as e;"
         "e.LocalEngine._start = lambda self: sys.exit('started');"
         "o = b.with_engine(b.run_of(r.cell('trick')), None); assert o.skipped == 1, o;"

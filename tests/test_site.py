@@ -38,7 +38,7 @@ def test_links_lead_somewhere_on_the_site(site):
 
 
 def test_sources_are_text_and_nothing_comes_from_elsewhere(site):
-    assert (site / "w2s_bench/compose.py.txt").read_bytes() == (ROOT / "w2s_bench/compose.py").read_bytes()
+    assert (site / "w2s_bench/compose/runs.py.txt").read_bytes() == (ROOT / "w2s_bench/compose/runs.py").read_bytes()
     assert "gce.py" in (site / "plugins/mitigations.txt").read_text().splitlines()
     elsewhere = r"""(?:src=|url\(|@import )["']?(?:https?:)?//|<link[^>]+href="(?:https?:)?//"""
     for path in [*site.rglob("*.html"), *site.rglob("*.css")]:

@@ -7,12 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import hub
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.feather
 import pyarrow.parquet
 import pytest
+from support import hub
 
 from w2s_bench.errors import UsageError, W2SError
 from w2s_bench.plugins.tasks.table import Table

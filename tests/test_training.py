@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from bag import PAIRS, Words, batch_of, fit, inputs_of, texts, words_backbone, words_student
-from bench import RECIPE, TASK, accuracy, data, student_of, supervisor
+from support.bag import PAIRS, Words, batch_of, fit, inputs_of, texts, words_backbone, words_student
+from support.bench import RECIPE, TASK, accuracy, data, student_of, supervisor
 
 from w2s_bench import hookimpl
 from w2s_bench.errors import W2SError

@@ -1,6 +1,6 @@
 """Twins begin with what a mitigation noted about labels and weights, and share nothing after that."""
 
-import bench
+from support import bench
 
 from w2s_bench import hookimpl
 from w2s_bench.plugins.mitigations.co_teaching import CoTeaching

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bench import RECIPE, TASK, data
+from support.bench import RECIPE, TASK, data
 
 from w2s_bench import exchange
 from w2s_bench.cells import Entry
@@ -15,7 +15,7 @@ from w2s_bench.errors import W2SError
 from w2s_bench.jobs import Job
 from w2s_bench.training.worker import run, work
 
-TOY = str(Path(__file__).with_name("toy.py"))
+TOY = str(Path(__file__).parent / "support/toy.py")
 STUDENT = Entry("toy", {"width": 128, "body_lr": 1e-2, "head_lr": 1e-2})
 
 

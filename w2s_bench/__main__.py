@@ -5,10 +5,10 @@ import sys
 
 def main() -> None:
     """Exits with the status of the verb that the command line names."""
-    from w2s_bench.cli import cli
+    from w2s_bench.cli.main import cli
 
     if sys.argv[1:2] == ["-sc"]:  # Hydra's completion calls the program without the verb
-        from w2s_bench.hydra_face import complete
+        from w2s_bench.compose.hydra_cli import complete
 
         complete(sys.argv[1:])
     cli.main()

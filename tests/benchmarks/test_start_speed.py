@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from board_records import write_record
+from support.board_records import write_record
 
-from w2s_bench import compose, registry
-from w2s_bench.board import build_board, render
-from w2s_bench.plan import plan_cells
+from w2s_bench.board import build_board
+from w2s_bench.board.render import render
+from w2s_bench.compose import runs as compose
+from w2s_bench.referee.plan import plan_cells
+from w2s_bench.registry import registry
 
-TOY = str(Path(__file__).parents[1] / "toy.py")
+TOY = str(Path(__file__).parents[1] / "support/toy.py")
 W2S = [sys.executable, "-m", "w2s_bench"]
 
 

@@ -1,6 +1,5 @@
 """The board: statistics, tables and pages, made from records and score files alone. Imports no torch."""
 
 from w2s_bench.board.build import Board, build_board
-from w2s_bench.board.render import FORMATS, render
 
-__all__ = ["FORMATS", "Board", "build_board", "render"]
+__all__ = ["Board", "build_board"]

@@ -15,9 +15,9 @@ from w2s_bench.board.controls import misbehaviour
 from w2s_bench.board.design import CEILING, FLOOR, Design, design_of
 from w2s_bench.board.families import Entry, compare_cells, compare_overall, compare_stacks, judge, resolved_gap
 from w2s_bench.board.labels import NAIVE, Group, Labels, labels_of
-from w2s_bench.board.records import SCHEMA, Record, read_stores
 from w2s_bench.board.rows import cost_of, imitation_of, mean_of, pareto, quality_of
 from w2s_bench.board.statistics import intervals
+from w2s_bench.store.records import SCHEMA, Record, read_stores
 
 
 @dataclass

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from w2s_bench.board.files import table_of
 from w2s_bench.board.labels import NAIVE, Group
-from w2s_bench.board.records import Record
 from w2s_bench.board.statistics import half_width
+from w2s_bench.store.files import table_of
+from w2s_bench.store.records import Record
 
 Key = tuple[Group, str]
 SURE = 0.01

@@ -12,15 +12,13 @@ import numpy as np
 import pyarrow as pa
 
 from w2s_bench.board.blocks import Block
-from w2s_bench.board.files import table_of
 from w2s_bench.board.labels import Group, Labels
-from w2s_bench.board.records import JOINT, Record
 from w2s_bench.board.statistics import Moments, Ratio, add, fieller
+from w2s_bench.store.files import table_of
+from w2s_bench.store.records import JOINT, JOINT_BITS, Record, shared_test
 
 FLOOR, CEILING = "<floor>", "<ceiling>"
 """Names of lines beside the stacks' own; no entry may be called so."""
-JOINT_BITS = np.array([[int(b) for b in key] for key in JOINT], dtype=float)
-"""[8, 3] right or wrong of (floor, student, ceiling) for each joint count."""
 
 Line = tuple[Group, str]
 Weights = Mapping[Line, float]
@@ -130,11 +128,6 @@ def accuracies(record: Record) -> tuple[float, float, float]:
         right = JOINT_BITS.T @ counts / counts.sum()
         return float(right[0]), float(right[1]), float(right[2])
     return tuple(float(record.test[w]["accuracy"]) for w in ("floor", "student", "ceiling"))  # type: ignore[return-value]
-
-
-def shared_test(record: Record) -> bool:
-    """Says whether all seeds are tested on the same examples; so taken where a record does not say."""
-    return bool(record.test.get("same_for_all_seeds", True))
 
 
 def _joint(record: Record) -> np.ndarray:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from w2s_bench.board.records import Record
+from w2s_bench.store.records import Record
 
 NAIVE = "naive"
 OF_THE_PAIR = "intermediate"

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from w2s_bench.board.design import JOINT_BITS
-from w2s_bench.board.records import JOINT, Record
+from w2s_bench.store.records import JOINT, JOINT_BITS, Record
 
 
 def mean_of(values: Iterable[Any]) -> float | None:

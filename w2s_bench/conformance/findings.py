@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from w2s_bench import loading
 from w2s_bench.errors import W2SError
+from w2s_bench.registry import loading
 
 STATUSES = {"pass": "green", "note": "yellow", "skipped": "dim", "fail": "bold red"}
 """What a check ends in, and its colour. A note says what would be better; only a fail makes a plugin fail."""

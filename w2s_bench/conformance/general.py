@@ -15,8 +15,8 @@ from typing import Any
 from w2s_bench import protocols
 from w2s_bench.conformance.findings import Failed, Noted, Skipped
 from w2s_bench.errors import UsageError
-from w2s_bench.options import help_texts
 from w2s_bench.registry import Registration, Registry
+from w2s_bench.registry.options import help_texts
 
 HEAVY = ("torch", "lightning", "transformers")
 

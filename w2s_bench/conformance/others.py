@@ -90,7 +90,7 @@ class Suite:
 
 def described(suite: Suite) -> None:
     """A description of one line says what it is, for `w2s list`."""
-    from w2s_bench import suites
+    from w2s_bench.compose import suites
 
     line = suites.read(suite.name, suite.path).description
     if not line:
@@ -99,7 +99,7 @@ def described(suite: Suite) -> None:
 
 def composes(suite: Suite) -> str:
     """Its sweeps compose, every name, option and stack in them."""
-    from w2s_bench import suites
+    from w2s_bench.compose import suites
 
     run = suites.compose(suites.read(suite.name, suite.path), [], suite.registry)
     return f"{len(run.cells)} cells"

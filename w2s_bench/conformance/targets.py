@@ -9,10 +9,9 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from w2s_bench import loading
 from w2s_bench.errors import UsageError
-from w2s_bench.loading import Broken, Found
-from w2s_bench.registry import KINDS, Registration, Registry
+from w2s_bench.registry import KINDS, Registration, Registry, loading
+from w2s_bench.registry.loading import Broken, Found
 
 
 @dataclass

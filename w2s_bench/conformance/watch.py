@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from w2s_bench import hookimpl, protocols, stacking
-from w2s_bench.registry import Registration
+from w2s_bench import hookimpl, protocols
+from w2s_bench.registry import Registration, stacking
 
 REMEDY = {
     "torch": "give torch's functions `generator=pool.rng`",

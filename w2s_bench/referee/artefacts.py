@@ -22,7 +22,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from w2s_bench import exchange
-from w2s_bench.plan import KINDS, Stage
+from w2s_bench.referee.plan import KINDS, Stage
 
 
 class Cache:

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import w2s_bench
+from w2s_bench.compose.settings import cache_folder, store_folder
 from w2s_bench.referee.artefacts import size_by_kind
 from w2s_bench.referee.engines import cores
 from w2s_bench.referee.provenance import gpu, version_of
-from w2s_bench.settings import cache_folder, store_folder
 
 LOW_DISK = 2 << 30
 """Bytes of free space below which a sweep may not end."""

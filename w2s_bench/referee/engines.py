@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from w2s_bench import exchange, loading
+from w2s_bench import exchange
 from w2s_bench.errors import UsageError, W2SError
 from w2s_bench.referee import server
+from w2s_bench.registry import loading
 
 LIGHT = ("w2s_bench.referee.prepare", "w2s_bench.registry", "pandas")
 PRELOAD = (*LIGHT, "torch", "lightning.pytorch", "w2s_bench.training.worker", *loading.built_ins())

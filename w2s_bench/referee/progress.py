@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from w2s_bench.plan import KINDS, PlannedCell, Stage
+from w2s_bench.referee.plan import KINDS, PlannedCell, Stage
 
 
 def spell(seconds: float) -> str:

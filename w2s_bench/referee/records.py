@@ -13,8 +13,8 @@ from w2s_bench import exchange
 from w2s_bench.cells import Run
 from w2s_bench.errors import W2SError
 from w2s_bench.jobs import Cost
-from w2s_bench.plan import SCHEMA, PlannedCell, without_places
 from w2s_bench.referee.handover import Prepared
+from w2s_bench.referee.plan import SCHEMA, PlannedCell, without_places
 from w2s_bench.referee.provenance import of_cell
 from w2s_bench.referee.scoring import Answers, Check, right_of, score
 from w2s_bench.referee.store import Store

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from w2s_bench.errors import W2SError
-from w2s_bench.plan import Plan, Stage
+from w2s_bench.referee.plan import Plan, Stage
 
 
 class Changed(W2SError):

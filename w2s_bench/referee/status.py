@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from w2s_bench.board.files import StoreFiles
-from w2s_bench.board.records import read_record
-from w2s_bench.board.untrusted import plain
 from w2s_bench.cells import label
+from w2s_bench.compose.settings import store_folder
 from w2s_bench.errors import UsageError
 from w2s_bench.referee.progress import spell
 from w2s_bench.referee.store import RUNNING, heard
-from w2s_bench.settings import store_folder
+from w2s_bench.store.escape import plain
+from w2s_bench.store.files import StoreFiles
+from w2s_bench.store.records import read_record
 
 
 def look(given: str | None = None) -> dict[str, Any]:

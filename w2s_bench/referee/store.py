@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from w2s_bench import exchange
 from w2s_bench.errors import W2SError
-from w2s_bench.plan import SCHEMA
+from w2s_bench.referee.plan import SCHEMA
 
 RUNNING = ".running"
 """Folder of what sweeps that run now say of themselves, each beside a lock that it holds."""

@@ -19,10 +19,10 @@ from w2s_bench import events, exchange
 from w2s_bench.cells import Run
 from w2s_bench.errors import W2SError
 from w2s_bench.jobs import Cost
-from w2s_bench.plan import Plan, PlannedCell, Stage, plan_cells
 from w2s_bench.referee import handover, prepare
 from w2s_bench.referee.artefacts import Cache
 from w2s_bench.referee.engines import LIGHT, PRELOAD, Ended, Engine, make_engine
+from w2s_bench.referee.plan import Plan, PlannedCell, Stage, plan_cells
 from w2s_bench.referee.progress import Progress
 from w2s_bench.referee.provenance import without_machine
 from w2s_bench.referee.records import Recorder

@@ -1,0 +1,1 @@
+"""Toys, made-up stores and test benches that several test files share."""

@@ -1,0 +1,120 @@
+"""Sweeps of the fake plugins, for tests of the referee. As a script it runs one sweep, to be killed."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import io
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from w2s_bench.cells import Cell, Entry, Run
+from w2s_bench.referee.engines import LIGHT, LocalEngine
+from w2s_bench.referee.sweep import Outcome, run_cells
+from w2s_bench.registry import Registry, load
+
+PLUGIN = str(Path(__file__).with_name("referee_plugin.py"))
+WORKER = "support.fake_worker:run"
+
+
+@functools.cache
+def registry() -> Registry:
+    """Returns the built-ins and the fake plugins."""
+    return load([PLUGIN])
+
+
+@functools.cache
+def engine() -> LocalEngine:
+    """Returns the one engine of a test session, with its fork server."""
+    made = LocalEngine(2, 60.0, 1, LIGHT)
+    atexit.register(made.close)
+    return made
+
+
+def entry(kind: str, name: str, **options: Any) -> Entry:
+    """Returns an entry with all its options."""
+    return Entry(name, {**registry().get(kind, name).options, **options})
+
+
+def cell(*mitigations: Any, task: Any = "digits", supervisors: Any = ("guess",), student: Any = "pupil", seed: int = 0):
+    """Returns a cell; each name may be a (name, options) pair."""
+
+    def made(kind: str, given: Any) -> Entry:
+        name, options = (given, {}) if isinstance(given, str) else given
+        return entry(kind, name, **options)
+
+    return Cell(
+        made("task", task),
+        tuple(made("supervisor", s) for s in supervisors),
+        made("student", student),
+        tuple(made("mitigation", m) for m in mitigations or ("trick",)),
+        seed,
+    )
+
+
+class Bench:
+    """A store and a cache in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store, self.cache = folder / "store", folder / "cache"
+        self.output = ""
+
+    def run_of(self, *cells: Cell, **settings: Any) -> Run:
+        return Run(list(cells), str(self.store), str(self.cache), **settings)
+
+    def go(self, *cells: Cell, timeout_s: float = 60.0, **settings: Any) -> Outcome:
+        """Returns the outcome of a sweep in forked processes."""
+        shared = engine()
+        shared.timeout_s = timeout_s
+        return self.with_engine(self.run_of(*cells, **settings), shared)
+
+    def with_engine(self, run: Run, shared: LocalEngine | None) -> Outcome:
+        console = Console(file=io.StringIO(), width=300)
+        try:
+            return run_cells(run, registry(), console=console, worker=WORKER, engine=shared)
+        finally:
+            self.output = console.file.getvalue()
+
+    def records(self) -> list[dict[str, Any]]:
+        """Returns all records, by label and seed."""
+        found = [json.loads(p.read_text()) for p in (self.store / "records").glob("*.json")]
+        return sorted(found, key=lambda r: json.dumps(r["cell"], sort_keys=True))
+
+    def record(self) -> dict[str, Any]:
+        (one,) = self.records()
+        return one
+
+    def diary(self) -> list[dict[str, Any]]:
+        """Returns what each worker wrote down, oldest first."""
+        pages = sorted((self.cache / "workers" / "diary").glob("*.json"))
+        return [json.loads(p.read_text()) for p in pages]
+
+    def worked(self) -> dict[str, int]:
+        """Returns how many workers ran, by stage."""
+        stages = [page["stage"] for page in self.diary()]
+        return {s: stages.count(s) for s in sorted(set(stages))}
+
+    def results(self) -> list[dict[str, Any]]:
+        """Returns all records without what may differ between two runs of the same cells."""
+        return [{k: v for k, v in r.items() if k not in ("cost", "provenance")} for r in self.records()]
+
+
+def grid() -> list[Cell]:
+    """Returns the sweep that is killed: 6 cells, 12 stages, each slow enough to be hit."""
+    nap = {"fault": "nap 0.03"}
+    return [
+        cell((m, nap), supervisors=(("guess", nap),), student=("pupil", {"strength": 0.9}), seed=seed)
+        for m in ("trick", "trick_b", "control")
+        for seed in range(2)
+    ]
+
+
+if __name__ == "__main__":
+    here = Bench(Path(sys.argv[1]))
+    outcome = here.with_engine(replace(here.run_of(*grid(), suite="grid"), engine={"workers": 2}), None)
+    sys.exit(outcome.failed)

@@ -1,0 +1,23 @@
+"""One door to all faces."""
+
+from __future__ import annotations
+
+from w2s_bench.board.build import Board
+from w2s_bench.board.render.text import as_csv, as_json, as_latex, as_markdown, as_table
+from w2s_bench.errors import UsageError
+
+FORMATS = ("table", "json", "md", "csv", "latex", "html")
+
+
+def render(board: Board, format: str = "table", *, wide: bool = False, width: int = 100, colour: bool = False) -> str:
+    """Returns the board's text in one of FORMATS; `wide`, `width` (columns) and `colour` concern the table alone."""
+    if format == "table":
+        return as_table(board, wide, width, colour)
+    if format == "html":
+        from w2s_bench.board.render.page import as_page
+
+        return as_page([board])
+    faces = {"json": as_json, "md": as_markdown, "csv": as_csv, "latex": as_latex}
+    if format not in faces:
+        raise UsageError(f"format {format!r} is none of {', '.join(FORMATS)}")
+    return faces[format](board)

@@ -1,0 +1,1 @@
+"""The command line: one file a verb; `main` loads each when it is called."""

@@ -1,0 +1,53 @@
+"""The verb check."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from typing import Any
+
+import click
+import yaml
+
+from w2s_bench.cli.main import Session
+from w2s_bench.errors import UsageError
+
+
+def add_commands(cli: click.Group) -> None:
+    """Adds check to the `w2s` group."""
+    cli.add_command(check)
+
+
+@click.command()
+@click.argument("target")
+@click.argument("options", nargs=-1, metavar="[OPTION=VALUE]...")
+@click.option("--task", metavar="NAME", help="Task that supervisors and students are tried on.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.pass_context
+def check(ctx: click.Context, target: str, options: tuple[str, ...], task: str | None, as_json: bool) -> None:
+    """Conformance of a plugin. TARGET is a name, a .py file, a folder with a distribution, or a module.
+
+    OPTION=VALUE gives a plugin what it needs, such as `w2s check table path=reviews.csv`.
+    """
+    from w2s_bench import conformance
+
+    session = ctx.find_object(Session)
+    assert session is not None
+    report = conformance.check(target, options=dict(map(_pair, options)), task=task, registry=session.registry)
+    if as_json:
+        click.echo(json.dumps(report.as_dict(), indent=1))
+    else:
+        click.echo(report.text(shutil.get_terminal_size((100, 24)).columns, colour=sys.stdout.isatty()))
+    if not report.passed:
+        sys.exit(1)
+
+
+def _pair(word: str) -> tuple[str, Any]:
+    name, equals, value = word.partition("=")
+    if not equals:
+        raise UsageError(f"{word}: an option is written OPTION=VALUE")
+    try:
+        return name.rpartition(".")[2], yaml.safe_load(value)
+    except yaml.YAMLError as e:
+        raise UsageError(f"{word}: the value cannot be read: {' '.join(str(e).split())}") from e

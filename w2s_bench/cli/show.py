@@ -1,0 +1,120 @@
+"""The verb show."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from typing import Any
+
+import click
+
+from w2s_bench import protocols
+from w2s_bench.cli.list import rows_of
+from w2s_bench.cli.main import Session
+from w2s_bench.errors import UsageError
+from w2s_bench.registry import KINDS, Registration, Registry, stacking
+from w2s_bench.registry.options import help_texts
+
+OFFERS = ("label", "answer", "reward", "correct", "save")
+"""What a supervisor may be able to do."""
+
+
+def add_commands(cli: click.Group) -> None:
+    """Adds show to the `w2s` group."""
+    cli.add_command(show)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="For programs: a list, as several kinds may share a name.")
+@click.pass_context
+def show(ctx: click.Context, name: str, as_json: bool) -> None:
+    """One plugin by NAME: what it does, its source, options with types and defaults, hooks, what it needs."""
+    registry = ctx.find_object(Session).registry  # type: ignore[union-attr]
+    found = [describe(registry.get(k, name)) for k in KINDS if name in registry.names(k)]
+    everything: list[str] = [n for k in KINDS for n in registry.names(k)]
+    for kind in ("metrics", "suites", "engines"):
+        for row in rows_of(kind, registry, ctx):
+            everything.append(row["name"])
+            if row["name"] == name:
+                found.append({"kind": kind[:-1], **row, **_more(kind, name, registry)})
+    if not found:
+        sentence = registry.missing("name", name, everything)
+        raise UsageError(sentence.replace("`w2s list names`", "`w2s list`"))
+    click.echo(json.dumps(found, indent=1) if as_json else "\n\n".join(text_of(f) for f in found))
+
+
+def describe(entry: Registration) -> dict[str, Any]:
+    """Returns everything about an entry, as plain data."""
+    cls = entry.cls
+    helps = help_texts(entry.kind, cls)
+    described: dict[str, Any] = {
+        "kind": entry.kind,
+        "name": entry.name,
+        "summary": entry.summary,
+        "description": inspect.cleandoc(cls.__doc__ or ""),
+        "source": getattr(cls, "source", None),
+        "distribution": entry.distribution,
+        "version": entry.version,
+        "source_sha256": entry.source_sha256,
+        "options": [
+            {"name": n, "type": o.type_name, "default": entry.options[n], "help": helps.get(n, "")}
+            for n, o in entry.declared.items()
+        ],
+    }
+    if entry.kind == "mitigation":
+        described["hooks"] = [
+            {"hook": i.hook, "wrapper": i.wrapper, "combines": stacking.COMBINES[i.hook]}
+            for i in stacking.implementations(cls)
+        ]
+        described["needs"] = sorted(getattr(cls, "needs", ()))
+        described["honours"] = sorted(getattr(cls, "honours", ()))
+        described["control"] = bool(getattr(cls, "control", False))
+    if entry.kind == "task":
+        kind = getattr(cls, "kind", None)
+        described["task_kind"] = kind if isinstance(kind, str) else "depends on the options"
+        described["sealed"] = bool(getattr(cls, "sealed", False))
+    else:
+        served = getattr(cls, "kinds", protocols.KINDS_WITH_CLASSES)
+        described["kinds_of_task"] = [k for k in protocols.KINDS if k in served]
+    if entry.kind == "supervisor":
+        described["offers"] = [o for o in OFFERS if callable(getattr(cls, o, None))]
+    return described
+
+
+def _more(kind: str, name: str, registry: Registry) -> dict[str, Any]:
+    if kind == "metrics":
+        return {"description": inspect.cleandoc(registry.metrics[name].__doc__ or "")}
+    if kind == "suites":
+        from w2s_bench.compose.suites import read
+
+        return {"sweeps": read(name, registry.suites[name]).sweeps}
+    return {}
+
+
+def text_of(found: dict[str, Any]) -> str:
+    """Returns what `describe` found, for people."""
+    origin = f"{found['distribution']} {found['version']}".strip()
+    lines = [f"{found['name']}  ({found['kind']}, {origin})", found.get("description") or found["summary"]]
+    if found.get("source") and found["source"] not in lines[1]:
+        lines.append(f"Source: {found['source']}")
+    if found.get("hooks") is not None:
+        hooks = ", ".join(f"{h['hook']}{' (wraps)' if h['wrapper'] else ''}" for h in found["hooks"])
+        lines.append(f"Hooks: {hooks or 'none'}")
+    for key in ("needs", "honours", "offers"):
+        if found.get(key):
+            lines.append(f"{key.capitalize()}: {', '.join(found[key])}")
+    if found.get("control"):
+        lines.append("Control: a row that must behave, no method to be used.")
+    if found.get("kinds_of_task"):
+        lines.append(f"Kinds of task: {', '.join(found['kinds_of_task'])}")
+    if "task_kind" in found:
+        lines.append(f"Kind of task: {found['task_kind']}" + (", sealed" if found["sealed"] else ""))
+    if found.get("options"):
+        lines.append("Options:")
+        for o in found["options"]:
+            lines.append(f"  {o['name']}: {o['type']} = {json.dumps(o['default'])}")
+            lines += [f"      {line}" for line in o["help"].splitlines()]
+    for sweep in found.get("sweeps", ()):
+        lines.append("  w2s run -m " + " ".join(f"'{o}'" if set(o) & set("[]{}()*$ ") else o for o in sweep))
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""From overrides in Hydra's language to typed cells."""

@@ -1,0 +1,119 @@
+"""Commands that rerun a cell: they name things, never places."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from dataclasses import asdict
+from pathlib import PurePath
+from typing import Any
+
+from w2s_bench.cells import Cell, Entry, Protocol
+from w2s_bench.compose.overrides import as_override
+from w2s_bench.compose.schemas import LISTS, OWNED
+from w2s_bench.errors import UsageError
+from w2s_bench.registry import Registry
+
+
+class Commands:
+    """Writes `w2s run ...` for cells; what cells share is written once."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self._pieces: dict[tuple[str, int], list[str]] = {}
+        self._protocols: dict[int, list[str]] = {}
+
+    def line(self, cell: Cell) -> str:
+        """Returns the command, with every option that differs from the entry's default."""
+        kinds = {
+            "task": (cell.task,),
+            "supervisor": cell.supervisors,
+            "student": (cell.student,),
+            "mitigation": cell.mitigations,
+        }
+        words = ["w2s", "run"]
+        given = [self.registry.given(k, e.name) for k, entries in kinds.items() for e in entries]
+        for plugin in dict.fromkeys(g for g in given if g):
+            words += ["--plugins", shlex.quote(without_place(plugin))]
+        for kind, entries in kinds.items():
+            names = ",".join(e.name for e in entries)
+            words.append(shlex.quote(f"{kind}=[{names}]" if kind in LISTS else f"{kind}={names}"))
+            for entry in entries:
+                words += self._options(kind, entry)
+        words += self._protocol(cell.protocol)
+        return " ".join([*words, f"seed={cell.seed}"])
+
+    def _options(self, kind: str, entry: Entry) -> list[str]:
+        if (kind, id(entry)) not in self._pieces:
+            defaults = self.registry.get(kind, entry.name).options
+            where = f"{kind}.{entry.name}" if kind in LISTS else kind
+            self._pieces[kind, id(entry)] = [
+                shlex.quote(as_override(f"{where}.{option}", without_place(value)))
+                for option, value in entry.options.items()
+                if value != defaults[option]
+            ]
+        return self._pieces[kind, id(entry)]
+
+    def _protocol(self, protocol: Protocol) -> list[str]:
+        if id(protocol) not in self._protocols:
+            now, usual = _flat(asdict(protocol)), _flat(asdict(Protocol()))
+            self._protocols[id(protocol)] = [
+                shlex.quote(as_override(f"protocol.{key}", value))
+                for key, value in now.items()
+                if value != usual[key] and key.rpartition(".")[2] not in OWNED
+            ]
+        return self._protocols[id(protocol)]
+
+
+def without_place(value: Any) -> Any:
+    """Returns the value with paths cut to their last part: texts that exist on this machine or begin at its root."""
+    if isinstance(value, list):
+        return [without_place(v) for v in value]
+    if isinstance(value, dict):
+        return {k: without_place(v) for k, v in value.items()}
+    if not isinstance(value, str) or not any(s in value for s in "/\\~"):
+        return value
+    path = PurePath(value.removeprefix("file://"))
+    place = path.is_absolute() or value.startswith("~") or os.path.exists(value)
+    return path.name if place and path.name else value
+
+
+def overrides(record: dict[str, Any]) -> list[str]:
+    """Returns a record's cell as overrides, every option of it: they hold whatever the defaults are by now.
+
+    UsageError where the record says too little.
+    """
+    settings = record.get("protocol_settings")
+    if not settings:
+        raise UsageError("the record holds no protocol_settings")
+    values = flat(record["cell"], settings)
+    return [as_override(key, value) for key, value in values.items() if key not in FIXED]
+
+
+FIXED = ("protocol.version", "protocol.selection", "protocol.optimiser")
+"""What of a protocol nobody can set."""
+
+
+def flat(cell: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns a record's `cell` and `protocol_settings` by the keys that overrides have."""
+    values: dict[str, Any] = {}
+    for kind, entries in (
+        ("task", [cell["task"]]),
+        ("supervisor", cell["supervisors"]),
+        ("student", [cell["student"]]),
+        ("mitigation", cell["mitigations"] or [{"name": "naive"}]),
+    ):
+        names = [e["name"] for e in entries]
+        values[kind] = names if kind in LISTS else names[0]
+        for entry in entries:
+            where = f"{kind}.{entry['name']}" if kind in LISTS else kind
+            values |= {f"{where}.{option}": value for option, value in entry.items() if option != "name"}
+    protocol = {k: v for k, v in settings.items() if k != "sizes"}  # sizes are options of the task
+    return values | _flat(protocol, "protocol.") | {"seed": cell["seed"]}
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

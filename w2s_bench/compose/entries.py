@@ -1,0 +1,182 @@
+"""Names chosen in a config become entries with every option resolved, each resolved once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from hydra.core.object_type import ObjectType
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from w2s_bench import protocols
+from w2s_bench.cells import Entry
+from w2s_bench.compose.overrides import Axis
+from w2s_bench.compose.schemas import LISTS
+from w2s_bench.compose.settings import check_range
+from w2s_bench.errors import UsageError
+from w2s_bench.registry import KINDS, Registration, Registry
+from w2s_bench.registry.options import nearest
+
+Given = tuple[Axis, Any]
+"""An override with the value that it has in one cell."""
+
+
+class Entries:
+    """What Hydra composes for names, and the entries made from it."""
+
+    def __init__(self, registry: Registry, hydra: Any) -> None:
+        self.registry = registry
+        self.composed = 0
+        """How often Hydra composed."""
+        self._hydra = hydra
+        self._choices: dict[str, list[str]] = {}
+        self._bases: dict[tuple[str | None, ...], dict[str, Any]] = {}
+        self._nodes: dict[str, dict[str, dict[str, Any]]] = {k: {} for k in KINDS}
+        self._entries: dict[tuple[Any, ...], tuple[Entry, frozenset[str]]] = {}
+        self._interned: dict[str, Entry] = {}
+
+    def choices(self, group: str) -> list[str]:
+        """Returns the names of a group: what plugins registered and what lies in config folders."""
+        if group not in self._choices:
+            # Not the loader's own get_group_options, which copies every config for each call.
+            self._choices[group] = self._hydra.config_loader.repository.get_group_options(group, ObjectType.CONFIG)
+        return self._choices[group]
+
+    def base(self, names: dict[str, set[str]], hardware: str | None, engine: str | None) -> dict[str, Any]:
+        """Returns the composed settings; afterwards all these names, and the defaults, can become entries.
+
+        Its `choices` are the defaults' names, by kind.
+        """
+        key = (hardware, engine, *(k for k in KINDS if not names[k]))
+        settings = {g: {n} for g, n in (("hardware", hardware), ("engine", engine)) if n is not None}
+        for group, wanted in {**names, **settings}.items():
+            for name in sorted(wanted):
+                if name not in self.choices(group):
+                    raise UsageError(self._missing(group, name))
+        while key not in self._bases or any(names[k] - self._nodes[k].keys() for k in KINDS):
+            missing = {k: sorted(names[k] - self._nodes[k].keys()) for k in KINDS}
+            overrides = [f"{g}={n}" for g, n in (("hardware", hardware), ("engine", engine)) if n is not None]
+            chosen: dict[str, list[str]] = {}
+            for kind in KINDS:
+                # One compose takes any number of supervisors and mitigations, but one task and one student.
+                some = missing[kind] or sorted(names[kind])[:1]
+                chosen[kind] = some if kind in LISTS else some[:1]
+                if some:
+                    overrides.append(f"{kind}=[{','.join(some)}]" if kind in LISTS else f"{kind}={some[0]}")
+            self._bases.setdefault(key, self._compose(overrides, chosen))
+        return self._bases[key]
+
+    def entry(self, kind: str, name: str, given: Sequence[Given], used: set[str]) -> Entry:
+        """Returns the entry with the overrides that are its own; their texts are added to `used`."""
+        prefix = f"{kind}.{name}." if kind in LISTS else f"{kind}."
+        own = [(a, v) for a, v in given if a.key.startswith(prefix)]
+        key = (kind, name, tuple((a.key, json.dumps(v, sort_keys=True)) for a, v in own))
+        if key not in self._entries:
+            self._entries[key] = self._resolve(kind, name, [(a.key[len(prefix) :], a, v) for a, v in own])
+        entry, consumed = self._entries[key]
+        used |= consumed
+        return entry
+
+    def registration(self, kind: str, name: str) -> Registration:
+        """Returns the plugin behind a chosen name; a YAML file in a config folder says it with `name:`."""
+        return self.registry.get(kind, self._node(kind, name)["name"])
+
+    def _resolve(self, kind: str, name: str, own: list[tuple[str, Axis, Any]]) -> tuple[Entry, frozenset[str]]:
+        registration = self.registration(kind, name)
+        where = f"{kind}.{name}" if kind in LISTS else kind
+        options = dict(registration.options)
+        given = {k: v for k, v in self._node(kind, name).items() if k != "name"}
+        consumed = set()
+        for path, axis, value in own:
+            option, _, inner = path.partition(".")
+            if option == "name":
+                raise UsageError(f"{axis.text}: a name is chosen with {kind}={value}")
+            if option not in registration.declared:
+                if kind in LISTS:
+                    raise UsageError(unknown_option(f"{where}.{option}", option, registration.declared))
+                continue  # of another task or student of the sweep; that somebody has it is checked at the end
+            given[option] = _put(given.get(option, options[option]), inner, value, axis) if inner else value
+            consumed.add(axis.text)
+        for option, value in given.items():
+            if option not in registration.declared:
+                raise UsageError(unknown_option(f"{where}.{option}", option, registration.declared))
+            try:
+                options[option] = registration.declared[option].coerce(value)
+            except ValueError as e:
+                raise UsageError(f"{where}.{option}: {e}") from e
+            check_range(kind, f"{where}.{option}", option, options[option])
+        self._check(registration, options)
+        entry = Entry(registration.name, options)
+        same = json.dumps([kind, entry.name, options], sort_keys=True)
+        return self._interned.setdefault(same, entry), frozenset(consumed)
+
+    def _check(self, registration: Registration, options: dict[str, Any]) -> None:
+        cls = protocols.options_of(registration.cls)
+        if cls is None:
+            return
+        try:  # the plugin's own checks, in its __post_init__
+            cls(**{k: v for k, v in options.items() if k in cls.__dataclass_fields__})  # type: ignore[attr-defined]
+        except Exception as e:
+            raise UsageError(f"{registration.kind} '{registration.name}': {e or type(e).__name__}") from e
+
+    def default_student(self, name: str) -> Entry:
+        """Returns a student entry as it is registered."""
+        options = self.registry.get("student", name).options
+        return self._interned.setdefault(json.dumps(["student", name, options], sort_keys=True), Entry(name, options))
+
+    def _node(self, kind: str, name: str) -> dict[str, Any]:
+        return self._nodes[kind][name]
+
+    def _missing(self, group: str, name: str) -> str:
+        if group in KINDS:
+            return self.registry.missing(group, name, self.choices(group))
+        known = self.choices(group)
+        return f"no {group} '{name}'{nearest(name, known) or ';'} there are {', '.join(known)}"
+
+    def _compose(self, overrides: list[str], chosen: dict[str, list[str]]) -> dict[str, Any]:
+        from hydra.types import RunMode
+
+        self.composed += 1
+        try:
+            cfg = self._hydra.compose_config("run", overrides, RunMode.RUN, from_shell=False)
+            choices = {str(k): str(v) for k, v in cfg.hydra.runtime.choices.items()}
+            OmegaConf.set_struct(cfg, False)
+            del cfg["hydra"]
+            composed = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        except (HydraException, OmegaConfBaseException) as e:
+            raise UsageError(f"the configuration does not compose: {' '.join(str(e).split())}") from e
+        base: dict[str, Any] = {str(k): v for k, v in composed.items()}  # type: ignore[union-attr]
+        # Hydra tells no choice of a group of several; there the package says the name.
+        nodes = {k: base[k] if k in LISTS else {choices[k]: base[k]} for k in KINDS}
+        for kind in KINDS:
+            for name in chosen[kind] or nodes[kind]:
+                self._nodes[kind][name] = _named(kind, name, nodes[kind].get(name))
+        base["choices"] = {k: list(nodes[k]) for k in KINDS}
+        return base
+
+
+def unknown_option(key: str, option: str, declared: Iterable[str]) -> str:
+    """Returns the sentence for an option that an entry does not have."""
+    known = sorted(declared)
+    return f"{key}: no such option{nearest(option, known) or ';'} " + (
+        f"there are {', '.join(known)}" if known else "there are none"
+    )
+
+
+def _named(kind: str, name: str, node: Any) -> dict[str, Any]:
+    if not isinstance(node, dict) or not isinstance(node.get("name"), str):
+        package = f"`# @package {kind}.{name}` and " if kind in LISTS else ""
+        raise UsageError(
+            f"{kind}/{name}.yaml: it needs {package}`name: PLUGIN`, the registered name that it configures"
+        )
+    return node
+
+
+def _put(mapping: Any, path: str, value: Any, axis: Axis) -> dict[str, Any]:
+    if not isinstance(mapping, dict):
+        raise UsageError(f"{axis.text}: {axis.key.rpartition('.')[0]} is not a mapping")
+    head, _, rest = path.partition(".")
+    return {**mapping, head: _put(mapping.get(head, {}), rest, value, axis) if rest else value}

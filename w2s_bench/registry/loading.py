@@ -1,0 +1,275 @@
+"""Finding plugins: built-ins, installed distributions, files and modules. A broken one never stops the others."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import os
+import pkgutil
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import w2s_bench
+from w2s_bench.errors import UsageError
+
+OURS = "w2s_bench"
+GROUP = "w2s_bench"
+"""Entry-point group."""
+BUILT_INS = "w2s_bench.plugins"
+DEFAULT_PLUGINS = (
+    "w2s_bench.plugins",
+    "w2s_bench.plugins.tasks",
+    "w2s_bench.plugins.supervisors",
+    "w2s_bench.plugins.students",
+    "w2s_bench.plugins.mitigations",
+    "w2s_bench.plugins.ladder.command",
+)
+"""Built-in plugins. A package stands for its modules, so that adding a plugin is adding a file."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A plugin that could be imported."""
+
+    name: str
+    """Dotted name, or the file's name."""
+    plugin: Any
+    """Nearly always a module."""
+    distribution: str
+    version: str
+    file: Path | None
+    given: str | None = None
+    """What the user named to have it loaded."""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A plugin, or one name that it registers, that cannot be used."""
+
+    name: str
+    distribution: str
+    reason: str
+    entries: tuple[str, ...] = ()
+    """Names that its source registers, as far as they can be read off it."""
+    asked: bool = False
+    """The user named it."""
+
+
+def our_version() -> str:
+    """Returns the version of w2s_bench."""
+    return w2s_bench.__version__
+
+
+def discover(extra: Sequence[str]) -> Iterator[Found | Broken]:
+    """Yields every plugin in the order in which it is registered: built-ins, entry points, W2S_PLUGINS, `extra`."""
+    for name in built_ins():
+        yield _module(name, OURS, our_version())
+    points = importlib.metadata.entry_points(group=GROUP)
+    for point in sorted(points, key=lambda p: (p.dist.name if p.dist else "", p.name)):
+        yield _entry_point(point)
+    from_environment = [p.strip() for p in os.environ.get("W2S_PLUGINS", "").split(",")]
+    seen: set[str] = set()
+    for given, strict in [*((p, False) for p in from_environment), *((p, True) for p in extra)]:
+        key = os.path.realpath(given) if _is_path(given) else given
+        if given and key not in seen:
+            seen.add(key)
+            yield _file(given, strict) if _is_path(given) else _named_module(given, strict)
+
+
+def built_ins() -> Iterator[str]:
+    """Yields the names of the modules of the built-in plugins."""
+    for name in DEFAULT_PLUGINS:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.submodule_search_locations:
+            modules = sorted(m.name for m in pkgutil.iter_modules(spec.submodule_search_locations) if not m.ispkg)
+            yield from (f"{name}.{m}" for m in modules if not m.startswith("_"))
+        else:
+            yield name
+
+
+def _module(name: str, distribution: str, version: str, given: str | None = None) -> Found | Broken:
+    try:
+        module = importlib.import_module(name)
+    except BaseException as e:
+        return _failed(e, name, distribution, _file_of(name), given is not None)
+    return Found(name, module, distribution, version, _path(getattr(module, "__file__", None)), given)
+
+
+def _entry_point(point: importlib.metadata.EntryPoint) -> Found | Broken:
+    distribution, version = (point.dist.name, point.dist.version) if point.dist else (point.value, "")
+    try:
+        plugin = point.load()
+    except BaseException as e:
+        return _failed(e, point.value, distribution, _file_of(point.module))
+    return Found(point.value, plugin, distribution, version, _file_of(point.module))
+
+
+def _named_module(name: str, strict: bool) -> Found | Broken:
+    if strict and _file_of(name) is None and name not in sys.modules:
+        raise UsageError(f"--plugins {name}: there is no such file and no such module")
+    top = name.partition(".")[0]
+    owners = importlib.metadata.packages_distributions().get(top, [])
+    distribution, version = (owners[0], importlib.metadata.version(owners[0])) if owners else (top, "")
+    return _module(name, distribution, version, given=name)
+
+
+def _file(given: str, strict: bool) -> Found | Broken:
+    path = Path(given).expanduser().resolve()
+    if not path.is_file():
+        what = "is a folder; name a .py file in it, or a module" if path.is_dir() else "there is no such file"
+        if strict:
+            raise UsageError(f"--plugins {given}: {what}")
+        return Broken(path.name, path.name, f"W2S_PLUGINS: {what}", asked=True)
+    name = f"w2s_file_{re.sub(r'[^0-9a-zA-Z_]', '_', path.stem)}"
+    while name in sys.modules and sys.modules[name].__file__ != str(path):
+        name += "_"  # another file of the same name
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        return Broken(path.name, path.name, "is not a Python file; give a .py file or a module's name", asked=True)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as e:
+        del sys.modules[name]
+        return _failed(e, path.name, path.name, path, True)
+    return Found(path.name, module, path.name, "", path, given=str(path))
+
+
+def _is_path(given: str) -> bool:
+    return given.endswith(".py") or os.sep in given or (os.path.exists(given) and _file_of(given) is None)
+
+
+def _failed(error: BaseException, name: str, distribution: str, file: Path | None, asked: bool = False) -> Broken:
+    if isinstance(error, KeyboardInterrupt):
+        raise error
+    return Broken(name, distribution, first_line_of(error, file), names_in(file), asked)
+
+
+def first_line_of(error: BaseException, file: Path | None = None) -> str:
+    """Returns one line for an exception: its type, its message, and where in the plugin it came up."""
+    message = (str(error).strip().splitlines() or [""])[0]
+    line = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    frames = traceback.extract_tb(error.__traceback__)
+    at = [f for f in frames if file and f.filename == str(file)] or [f for f in frames if "w2s_bench" not in f.filename]
+    return f"{line} ({Path(at[-1].filename).name}, line {at[-1].lineno})" if at and file else line
+
+
+def names_in(file: Path | None) -> tuple[str, ...]:
+    """Returns the names that a source file seems to register, so that asking for one can name the broken plugin."""
+    try:
+        text = file.read_text() if file else ""
+    except (OSError, UnicodeDecodeError):
+        return ()
+    return tuple(dict.fromkeys(re.findall(r"register\w*\(\s*f?[\"']([a-z][a-z0-9_]*)[\"']", text)))
+
+
+class Source:
+    """The source that an entry comes from, looked into when somebody asks: listing plugins reads none of it.
+
+    A single file counts by itself, a built-in by its module, a module of an installed package with every .py file
+    of its top-level package. Where the class, or what it inherits from other plugins, lies elsewhere, that counts
+    too; and so does what any of these import out of the built-in plugins, and what that imports there.
+    """
+
+    def __init__(self, found: Found, cls: type) -> None:
+        self._found, self._cls = found, cls
+
+    @functools.cached_property
+    def files(self) -> tuple[Path, ...]:
+        """All files, sorted."""
+        found, cls = self._found, self._cls
+        modules = {c.__module__ for c in cls.__mro__} & {m for m in sys.modules if _is_plugin_module(m)}
+        files = {f for m in modules for f in _sources(m)}
+        if found.file is not None:
+            own = getattr(found.plugin, "__name__", None)
+            files |= set(_sources(own)) if isinstance(own, str) and own in sys.modules else {found.file}
+        if found.distribution != OURS or cls.__module__.partition(".")[0] != OURS:
+            files |= set(_sources(cls.__module__))
+        pending = list(files)
+        while pending:
+            more = set(_built_ins_imported_by(pending.pop())) - files
+            files |= more
+            pending += more
+        return tuple(sorted(files))
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """A SHA-256 over the files."""
+        return _digest(self.files)
+
+
+def _built_ins_imported_by(file: Path) -> Iterator[Path]:
+    """Yields the modules of the built-in plugins that a source imports, read off it: importing them may load torch."""
+    text = file.read_text()
+    if BUILT_INS not in text:
+        return
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(text, str(file))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    root = Path(str(importlib.import_module(BUILT_INS).__file__)).parent
+    for name in names:
+        package, _, rest = name.partition(f"{BUILT_INS}.")
+        path = root / rest.replace(".", "/")
+        if rest and not package:
+            yield from (f for f in (path.with_suffix(".py"), path / "__init__.py") if f.is_file())
+
+
+def _is_plugin_module(name: str) -> bool:
+    return name.startswith((f"{BUILT_INS}.", "w2s_file_"))
+
+
+def _sources(module: str) -> tuple[Path, ...]:
+    file = _path(getattr(sys.modules.get(module), "__file__", None))
+    top = module.partition(".")[0]
+    if file is None:
+        return ()
+    package = _path(getattr(sys.modules.get(top), "__file__", None))
+    if top in (OURS, "w2s_bench") or package is None or package.name != "__init__.py":
+        return (file,)
+    return tuple(sorted(package.parent.rglob("*.py")))
+
+
+def _digest(files: tuple[Path, ...]) -> str:
+    contents = [(f.name, hashlib.sha256(f.read_bytes()).hexdigest()) for f in files]
+    if len(contents) == 1:
+        return contents[0][1]
+    lines = sorted(f"{name} {digest}" for name, digest in contents)  # where the files lie does not matter
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _file_of(module: str) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError, AttributeError):
+        return None
+    return _path(spec.origin) if spec and spec.has_location else None
+
+
+def _path(name: str | None) -> Path | None:
+    return Path(name) if name and inspect.getmodulename(name) else None
+
+
+def built_in_suites() -> dict[str, Path]:
+    """Returns the suites that travel in the package."""
+    import w2s_bench.conf
+
+    return suites_in(Path(w2s_bench.conf.__file__ or "").parent)
+
+
+def suites_in(folder: Path) -> dict[str, Path]:
+    """Returns the suites of a config folder, by name."""
+    return {p.stem: p for p in sorted(folder.joinpath("suite").glob("*.yaml"))}

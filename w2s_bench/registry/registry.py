@@ -1,0 +1,319 @@
+"""The registry: every task, supervisor, student, mitigation, metric and suite that plugins brought, and their checks.
+
+registry = load(["my_method.py"])
+registry.get("mitigation", "aux_confidence").build({"alpha_max": 0.5})
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from w2s_bench import hookspecs, protocols
+from w2s_bench.errors import UsageError, W2SError
+from w2s_bench.registry import loading, stacking
+from w2s_bench.registry.loading import Broken, Found, Source
+from w2s_bench.registry.options import Option, first_line, nearest, options_for
+
+KINDS = ("task", "supervisor", "student", "mitigation")
+PLURALS = {k: f"{k}s" for k in KINDS}
+METHODS = {"task": ("load", "fingerprint"), "supervisor": ("fit",), "student": ("backbone",), "mitigation": ()}
+"""What a plugin of a kind must be able to do."""
+KINDS_OF_TASK = frozenset(protocols.KINDS)
+GUIDES = {"classification": "label", "preference": "label", "generation": "answer"}
+"""How a supervisor guides in a task of each kind."""
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A registered name: a plugin's class with all its options resolved."""
+
+    kind: str
+    name: str
+    cls: type
+    options: dict[str, Any]
+    """Defaults of the harness and of the plugin, with what the registration changed."""
+    summary: str
+    """First line of the class's docstring."""
+    distribution: str
+    version: str
+    module: str
+    source: Source = field(repr=False)
+    declared: Mapping[str, Option] = field(default_factory=dict, repr=False)
+    """Name, type and the plugin's own default of each option."""
+
+    @property
+    def source_sha256(self) -> str:
+        """Of all source that belongs to the plugin."""
+        return self.source.sha256
+
+    def build(self, options: dict[str, Any] | None = None) -> Any:
+        """Returns a fresh plugin object; options that are not given keep the entry's values."""
+        return protocols.build(self.cls, {**self.options, **(options or {})})
+
+
+class Registry:
+    """All that was found, by kind and name. What failed is in `broken`, with its reason."""
+
+    def __init__(self) -> None:
+        self.manager = pluggy.PluginManager("w2s_bench")
+        self.manager.add_hookspecs(hookspecs)
+        self.metrics: dict[str, Callable[..., float]] = {}
+        self.suites: dict[str, Path] = {}
+        self.broken: list[Broken] = []
+        self.extra: list[str] = []
+        """Plugins given by `--plugins` and W2S_PLUGINS, as workers must load them too."""
+        self._entries: dict[str, dict[str, Registration]] = {k: {} for k in KINDS}
+        self._origin: dict[tuple[str, str], Found] = {}
+        self._plugins: list[Found] = []
+        self._asked_for_commands = False
+        self._source = functools.cache(Source)  # sources are read once a registry
+
+    def get(self, kind: str, name: str) -> Registration:
+        """Returns the entry, or raises UsageError with the nearest valid name or the reason why it is broken."""
+        if kind not in KINDS:
+            raise UsageError(f"no plugin kind '{kind}'; the kinds are {', '.join(KINDS)}")
+        entry = self._entries[kind].get(name)
+        if entry is None:
+            raise UsageError(self.missing(kind, name, self._entries[kind]))
+        return entry
+
+    def names(self, kind: str) -> list[str]:
+        """Returns the names of a kind, sorted."""
+        return sorted(self._entries[kind])
+
+    def entries(self, kind: str) -> list[Registration]:
+        """Returns the entries of a kind, sorted by name."""
+        return [self._entries[kind][n] for n in self.names(kind)]
+
+    def metric(self, name: str) -> Callable[..., float]:
+        """Returns the metric, or raises UsageError with the nearest valid name."""
+        if name not in self.metrics:
+            raise UsageError(self.missing("metric", name, self.metrics))
+        return self.metrics[name]
+
+    def missing(self, kind: str, name: str, known: Iterable[str]) -> str:
+        """Returns the sentence for a name that is not there; a broken plugin that has it is named with its reason."""
+        for b in self.broken:
+            if name == b.name.rpartition(".")[2] or name in b.entries:
+                origin = f" of {b.distribution}" if b.distribution != b.name else ""
+                return f"{kind} '{name}' is not available: plugin {b.name}{origin} is broken: {b.reason}"
+        close = nearest(name, known)
+        return f"no {kind} '{name}'{close or ';'} `w2s list {PLURALS.get(kind, f'{kind}s')}` shows all"
+
+    def observe(self, event: Any) -> None:
+        """Tells every observer of an event out of `events`; one that raises costs a warning, never the run."""
+        import warnings
+
+        hook = re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
+        for found in self._plugins:
+            try:
+                self._only(hook, found.plugin)(event=event)
+            except Exception as e:
+                warnings.warn(f"plugin {found.name}: {hook}: {type(e).__name__}: {e}", RuntimeWarning, stacklevel=2)
+
+    def add_commands(self, cli: Any, taken: Iterable[str] = ()) -> None:
+        """Lets plugins add their verbs to the click group, once; a verb that is `taken` stays as it was."""
+        if self._asked_for_commands:
+            return
+        self._asked_for_commands = True
+        for found in list(self._plugins):
+            before = dict(cli.commands)
+            self._call("register_commands", found, cli=cli)
+            for name, command in list(cli.commands.items()):
+                if command is before.get(name):
+                    continue
+                if name in before or name in taken:
+                    cli.commands.pop(name)
+                    cli.commands.update({n: c for n, c in before.items() if n == name})
+                    self._break(found, name, f"verb '{name}' is there already; the first stays, rename this one")
+                else:
+                    self._origin["verb", name] = found
+
+    def add(self, found: Found) -> None:
+        """Takes in one loaded plugin, or remembers why not."""
+        problem = _problem_of_plugin(found.plugin)
+        if problem is None:
+            try:
+                self.manager.register(found.plugin)
+            except Exception as e:  # what pluggy itself refuses, such as a plugin that was found twice
+                problem = loading.first_line_of(e)
+        if problem:
+            self._break(found, found.name, problem, loading.names_in(found.file))
+        else:
+            self._plugins.append(found)
+
+    def register_all(self) -> None:
+        """Asks every plugin for what it registers, plugin by plugin, so that one that raises costs only itself."""
+        for kind in KINDS:
+            self._call_each(f"register_{PLURALS[kind]}", functools.partial(self._registrar, kind))
+        self._call_each("register_metrics", lambda found: functools.partial(self._register_metric, found))
+        self._call_each("register_suites", lambda found: functools.partial(self._register_suite, found))
+
+    def _break(self, found: Found, name: str, reason: str, entries: tuple[str, ...] = ()) -> None:
+        self.broken.append(Broken(name, found.distribution, reason, entries, found.given is not None))
+
+    def _only(self, hook: str, plugin: Any) -> Any:
+        others = [f.plugin for f in self._plugins if f.plugin is not plugin]
+        return self.manager.subset_hook_caller(hook, others)
+
+    def _call_each(self, hook: str, value: Callable[[Found], Any]) -> None:
+        for found in list(self._plugins):
+            self._call(hook, found, register=value(found))
+
+    def _call(self, hook: str, found: Found, **arguments: Any) -> None:
+        try:
+            self._only(hook, found.plugin)(**arguments)
+        except Exception as e:
+            reason = f"{hook}: {loading.first_line_of(e, found.file)}"
+            self._break(found, found.name, reason, loading.names_in(found.file))
+
+    def _registrar(self, kind: str, found: Found) -> Callable[..., None]:
+        def register(name: str, cls: type, **options: Any) -> None:
+            try:
+                entry = self._checked(kind, found, name, cls, options)
+            except W2SError as e:
+                # The plugin's other entries go on: only this name is lost.
+                self._break(found, str(name), str(e))
+            else:
+                self._entries[kind][name] = entry
+                self._origin[kind, name] = found
+
+        return register
+
+    def _check_name(self, kind: str, name: Any, found: Found) -> None:
+        if not (isinstance(name, str) and NAME.fullmatch(name)):
+            raise W2SError(f"{kind} {name!r}: a name is lower-case letters, digits and _, beginning with a letter")
+        if (kind, name) in self._origin:
+            other = self._origin[kind, name]
+            raise W2SError(
+                f"{kind} '{name}' is registered twice, by {other.distribution} ({other.name}) and by "
+                f"{found.distribution} ({found.name}); the first stays, rename the other"
+            )
+
+    def _checked(self, kind: str, found: Found, name: str, cls: Any, options: dict[str, Any]) -> Registration:
+        self._check_name(kind, name, found)
+        who = f"{kind} '{name}'"
+        if not isinstance(cls, type):
+            raise W2SError(f"{who}: register takes a class, not {type(cls).__name__} {cls!r}"[:200])
+        try:
+            declared = options_for(kind, cls)
+        except ValueError as e:
+            raise W2SError(f"{who}: {e}") from e
+        resolved = {o.name: copy.deepcopy(o.default) for o in declared.values()}
+        for option, value in options.items():
+            if option not in declared:
+                raise W2SError(f"{who}: registered with the unknown option '{option}'{nearest(option, declared)}")
+            try:
+                resolved[option] = declared[option].coerce(value)
+            except ValueError as e:
+                raise W2SError(f"{who}: registered with {option}={value!r}: {e}") from e
+        problem = problem_of_class(kind, cls)
+        if problem:
+            raise W2SError(f"{who}: {problem}")
+        return Registration(
+            kind, name, cls, resolved, first_line(cls), found.distribution, found.version, cls.__module__,
+            self._source(found, cls), declared,
+        )  # fmt: skip
+
+    def _register_metric(self, found: Found, name: str, function: Callable[..., float]) -> None:
+        try:
+            self._check_name("metric", name, found)
+            if not callable(function):
+                raise W2SError(f"metric '{name}': register takes a function(probabilities [N, C], truth [N]) -> float")
+        except W2SError as e:
+            self._break(found, str(name), str(e))
+        else:
+            self.metrics[name] = function
+            self._origin["metric", name] = found
+
+    def _register_suite(self, found: Found, name: str, path: str | Path) -> None:
+        try:
+            self._check_name("suite", name, found)
+            if name in self.suites:
+                raise W2SError(f"suite '{name}' is there already; the first stays, rename {found.distribution}'s")
+            if not Path(path).is_file():
+                raise W2SError(f"suite '{name}': {path} is not a file; register_suites takes the path of a YAML file")
+        except W2SError as e:
+            self._break(found, str(name), str(e))
+        else:
+            self.suites[name] = Path(path)
+            self._origin["suite", name] = found
+
+    def given(self, kind: str, name: str) -> str | None:
+        """Returns what the user named to have an entry's plugin loaded; None for built-ins and installed ones."""
+        found = self._origin.get((kind, name))
+        return found.given if found else None
+
+    def origin(self, kind: str, name: str) -> tuple[str, str]:
+        """Returns distribution and version of a registered name; ours for what no plugin registered."""
+        found = self._origin.get((kind, name))
+        return (found.distribution, found.version) if found else (loading.OURS, loading.our_version())
+
+
+def problem_of_class(kind: str, cls: type) -> str | None:
+    """Returns in one sentence why a class cannot be a plugin of its kind, or None."""
+    served: Any = getattr(cls, "kinds", protocols.KINDS_WITH_CLASSES)
+    if isinstance(served, str) or not isinstance(served, Iterable) or not set(served) or set(served) - KINDS_OF_TASK:
+        return f"its `kinds` is {served!r}; write a set out of {', '.join(protocols.KINDS)}"
+    given = getattr(cls, "kind", None) if kind == "task" else None
+    guides = [GUIDES[k] for k in protocols.KINDS if k in served] if kind == "supervisor" else []
+    for method in (*METHODS[kind], *guides, *(["check"] if given == "generation" else [])):
+        if not callable(getattr(cls, method, None)):
+            return f"a {kind} needs the method `{method}` (see w2s_bench.protocols.{kind.capitalize()})"
+    # a table's kind depends on its options
+    if kind == "task" and given not in protocols.KINDS and not isinstance(given, property):
+        return f"its `kind` is {given!r}; a task's kind is one of {', '.join(protocols.KINDS)}"
+    if kind == "mitigation":
+        needs: Any = getattr(cls, "needs", frozenset())
+        if isinstance(needs, str) or not isinstance(needs, Iterable):
+            return f"its `needs` is {needs!r}; write a set such as {{'features'}}"
+        for need in needs:
+            if need not in protocols.NEEDS:
+                return f"it needs '{need}', which nobody offers; needs are {', '.join(sorted(protocols.NEEDS))}"
+        return stacking.problem_of_hooks(cls)
+    return None
+
+
+def load(extra: Sequence[str] = ()) -> Registry:
+    """Returns the registry of built-ins, installed distributions, W2S_PLUGINS and `extra` paths or modules."""
+    registry = Registry()
+    registry.suites.update(loading.built_in_suites())
+    for result in loading.discover(extra):
+        if isinstance(result, Broken):
+            registry.broken.append(result)
+        else:
+            registry.add(result)
+            if result.given:
+                registry.extra.append(result.given)
+    registry.register_all()
+    return registry
+
+
+def _problem_of_plugin(plugin: ModuleType | Any) -> str | None:
+    """Returns why a plugin's own marked functions are refused, or None."""
+    for name in dir(plugin):
+        function: Any = getattr(plugin, name, None)
+        marks = getattr(function, stacking.MARK, None)
+        if not isinstance(marks, dict):
+            continue
+        hook = marks.get("specname") or name
+        if hook in stacking.COMBINES:
+            return f"`{name}` is a mitigation hook outside a class; make it a method of the class that is registered"
+        if hook not in stacking.SPECS:
+            return f"`{name}` is marked as a hook, but there is no hook `{hook}`{nearest(hook, stacking.SPECS)}"
+        parameters = list(inspect.signature(function).parameters.values())
+        problem = stacking.problem_of_arguments(hook, f"`{name}`", parameters)
+        if problem:
+            return problem
+    return None

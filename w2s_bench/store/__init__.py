@@ -1,0 +1,1 @@
+"""Stores of records, predictions and scores: reading, checking, packing and importing them."""

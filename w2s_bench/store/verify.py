@@ -1,0 +1,208 @@
+"""Checks a store without running anything: digests, scores against predictions, numbers against counts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from w2s_bench.cells import digest
+from w2s_bench.store.files import StoreFiles, table_of
+from w2s_bench.store.records import JOINT, JOINT_BITS, Record, read_record, shared_test
+
+EXACT = 1e-9
+
+
+@dataclass
+class Verification:
+    """What was checked, and one line for each thing that does not hold."""
+
+    records: int = 0
+    predictions: int = 0
+    scores: int = 0
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What a reader should know and is no fault."""
+
+    @property
+    def sound(self) -> bool:
+        return not self.problems
+
+
+@dataclass
+class _Truths:
+    """What scores and predictions together say about the truth: two records must not say different things."""
+
+    answer: dict[str, dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
+    right: dict[str, tuple[str, dict[str, tuple[int, int]]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Answers:
+    chosen: dict[str, int]
+    """The likeliest class, by test example."""
+    classes: int
+
+
+def verify_store(path: Path) -> Verification:
+    """Returns what holds in a store, from its files alone.
+
+    A changed byte in a prediction or score file shows in its sha256. Where somebody changed the digests too, counts,
+    accuracies and what other records say about the same examples have to agree.
+    """
+    files = StoreFiles(Path(path))
+    done = Verification()
+    truths = _Truths()
+    protocols: set[str] = set()
+    found: set[str] = set()
+    for name in files.names("records", ".json"):
+        for record in read_record(files, name, done.problems):
+            done.records += 1
+            protocols.add(record.protocol)
+            found.add(record.digest)
+            if record.ok and not record.raw.get("imported"):
+                done.problems += [f"{name}: {line}" for line in _check(record, done, truths)]
+    for name in files.names("suites", ".json"):
+        done.notes += _missing(files, name, found)
+    if len(protocols) > 1:
+        named = ", ".join(sorted(p[:12] for p in protocols))
+        done.notes.append(f"records follow {len(protocols)} protocols ({named}); a board shows one of them")
+    return done
+
+
+def _missing(files: StoreFiles, name: str, found: set[str]) -> list[str]:
+    try:
+        planned = {str(c) for c in json.loads(files.read(name))["cells"]}
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        return [f"{name}: not a suite's plan ({type(error).__name__}); missing cells are not counted"]
+    missing = len(planned - found)
+    return [f"{name}: {missing} of {len(planned)} planned cells have no usable record"] if missing else []
+
+
+def _check(record: Record, done: Verification, truths: _Truths) -> list[str]:
+    found = _check_numbers(record)
+    settings = record.raw.get("protocol_settings")
+    if digest(settings) != record.protocol:
+        found.append("its protocol is not the digest of its protocol_settings")
+    predictions = file_of(record, "predictions", found)
+    scores = file_of(record, "scores", found)
+    done.predictions += predictions is not None
+    done.scores += scores is not None
+    try:
+        chosen = _answers(predictions) if predictions is not None else None
+        if scores is None:
+            return found
+        table = table_of(scores)
+        ids = table["id"].to_pylist()
+        right = np.stack([table[c].to_numpy() for c in ("floor", "student", "ceiling")]).astype(int)
+        if len(set(ids)) < len(ids):
+            found.append("the score file names an example twice")
+        counts = np.bincount(right[0] * 4 + right[1] * 2 + right[2], minlength=8)
+        if list(counts) != [record.test["joint"].get(k, 0) for k in JOINT]:
+            found.append("the score file does not give the record's joint counts")
+        found += _check_floor(record, ids, right, truths)
+        if chosen is not None:
+            found += _check_answers(record, chosen, ids, right[1], truths)
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        found.append(f"its files cannot be read together ({type(error).__name__}: {error})")
+    return found
+
+
+def _check_numbers(record: Record) -> list[str]:
+    """Returns which of the record's numbers do not follow from its joint counts."""
+    joint = record.test.get("joint")
+    if not joint:
+        return ["no joint counts"]
+    counts = np.array([joint.get(k, 0) for k in JOINT], dtype=float)
+    accuracy = JOINT_BITS.T @ counts / counts.sum()
+    found = []
+    for who, value in zip(("floor", "student", "ceiling"), accuracy, strict=True):
+        told = (record.test.get(who) or {}).get("accuracy")
+        if told is None or abs(told - value) > EXACT:
+            found.append(f"{who} accuracy {told}, its joint counts give {value:.6f}")
+    gap = accuracy[2] - accuracy[0]
+    pgr = record.raw.get("pgr")
+    if pgr is not None and (gap == 0 or abs(pgr - (accuracy[1] - accuracy[0]) / gap) > 1e-6):
+        found.append(f"PGR {pgr}, its joint counts give {(accuracy[1] - accuracy[0]) / gap if gap else 'none'}")
+    return found
+
+
+def file_of(record: Record, what: str, found: list[str]) -> bytes | None:
+    """Returns the record's `predictions` or `scores` file where its sha256 is the one the record names.
+
+    Where it is not, or the file is missing, `found` gets a line.
+    """
+    told = record.raw.get(what)
+    if not told:
+        return None
+    try:
+        content = record.files.read(str(told["path"]))
+    except (OSError, KeyError, TypeError):
+        found.append(f"its {what} file is missing")
+        return None
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != told.get("sha256"):
+        found.append(
+            f"{told['path']} was changed: sha256 {actual[:12]}, the record names {str(told.get('sha256'))[:12]}"
+        )
+        return None
+    return content
+
+
+def _check_floor(record: Record, ids: list[str], right: np.ndarray, truths: _Truths) -> list[str]:
+    """Returns a line where floor or ceiling differ from another record's of the same group and seed."""
+    cell = record.cell
+    key = json.dumps(
+        [cell["task"], cell["supervisors"], cell["student"], cell["seed"], record.protocol], sort_keys=True
+    )
+    own = dict(zip(ids, zip(right[0].tolist(), right[2].tolist(), strict=True), strict=True))
+    other, known = truths.right.setdefault(key, (record.digest, own))
+    return (
+        []
+        if known == own
+        else [f"floor or ceiling scores differ from those of records/{other}.json, same group and seed"]
+    )
+
+
+def _answers(content: bytes) -> _Answers | None:
+    """Returns what a prediction file answers on the test split; None for answers in words, the referee's to judge."""
+    told = probabilities_of(content)
+    return _Answers(dict(zip(told[0], told[1].argmax(1).tolist(), strict=True)), told[1].shape[1]) if told else None
+
+
+def probabilities_of(content: bytes) -> tuple[list[str], np.ndarray] | None:
+    """Returns ids and probabilities [N, C] of a prediction file's test split; None for answers in words.
+
+    ValueError where its probabilities are none.
+    """
+    table = table_of(content)
+    test = table.filter(pc.equal(table["split"], "test"))
+    ids = test["id"].to_pylist()
+    if len(set(ids)) < len(ids):
+        raise ValueError("the prediction file names a test example twice")
+    if "p_student" not in test.column_names or test["p_student"].null_count:
+        return None
+    p = np.array(test["p_student"].to_pylist(), dtype=float)
+    if p.ndim != 2 or not np.isfinite(p).all() or (p < 0).any() or (abs(p.sum(1) - 1) > 1e-3).any():
+        raise ValueError("predicted probabilities are not finite, negative or do not sum to 1")
+    return ids, p
+
+
+def _check_answers(record: Record, told: _Answers, ids: list[str], right: np.ndarray, truths: _Truths) -> list[str]:
+    """Returns lines where predictions and scores cannot both be true."""
+    if told.chosen.keys() != set(ids):
+        return ["predictions and scores are about different test examples"]
+    scope: list[Any] = [record.cell["task"]] + ([] if shared_test(record) else [record.seed])
+    known = truths.answer[json.dumps(scope, sort_keys=True)]
+    clashes = 0
+    for name, ok in zip(ids, right.tolist(), strict=True):
+        answer = told.chosen[name] if ok else 1 - told.chosen[name] if told.classes == 2 else None
+        if answer is not None and known.setdefault(name, answer) != answer:
+            clashes += 1
+    return [f"{clashes} test examples have another true answer than in the records before it"] if clashes else []

@@ -1,0 +1,1 @@
+"""Simulations and measurements behind the statistics page; no verb needs them."""
