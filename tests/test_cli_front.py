@@ -62,7 +62,7 @@ def w2s(tmp_path, monkeypatch):
 @pytest.fixture
 def runs(monkeypatch):
     """Every run that a line leads to, and what it is told became of it."""
-    seen, outcome = [], [sweep.Outcome(1, 0, 0, False, Path("w2s-runs"))]
+    seen, outcome = [], [sweep.Outcome(1, 0, 0, False, Path("w2s-runs"), ())]
     monkeypatch.setattr(sweep, "run_cells", lambda run, registry: seen.append(run) or outcome[0])
     return seen, outcome
 
@@ -115,7 +115,7 @@ def test_debug_shows_the_traceback(w2s):
 def test_statuses(w2s, runs, monkeypatch):
     _, outcome = runs
     for (failed, interrupted), status in {(0, False): 0, (2, False): 1, (0, True): 130, (1, True): 130}.items():
-        outcome[0] = sweep.Outcome(1, failed, 0, interrupted, Path("w2s-runs"))
+        outcome[0] = sweep.Outcome(1, failed, 0, interrupted, Path("w2s-runs"), ())
         w2s("run", status=status)
 
     def broken(run, registry):

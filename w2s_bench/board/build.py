@@ -17,6 +17,7 @@ from w2s_bench.board.families import Entry, compare_cells, compare_overall, comp
 from w2s_bench.board.labels import NAIVE, Group, Labels, labels_of
 from w2s_bench.board.rows import cost_of, imitation_of, mean_of, pareto, quality_of
 from w2s_bench.board.statistics import intervals
+from w2s_bench.store.files import stores_of
 from w2s_bench.store.records import SCHEMA, Record, read_stores
 
 
@@ -34,8 +35,31 @@ class Board:
         return [[_cell(r) for r in own] for own in self.records]
 
     @property
+    def rows(self) -> list[dict[str, Any]]:
+        """One dictionary for each (mitigation, task, supervisors, student), keys as in `--format json`."""
+        return self.data["rows"]
+
+    @property
+    def overall(self) -> list[dict[str, Any]]:
+        """One dictionary for each mitigation, over all groups with a resolved gap."""
+        return self.data["overall"]
+
+    @property
     def notes(self) -> list[str]:
+        """One line for each thing that a reader should know."""
         return self.data["notes"]
+
+    def __str__(self) -> str:
+        """Returns the tables as a terminal shows them."""
+        from w2s_bench.board.render import render
+
+        return render(self)
+
+    def _repr_html_(self) -> str:
+        """Returns the tables for a notebook."""
+        from w2s_bench.board.render.notebook import as_fragment
+
+        return as_fragment(self)
 
 
 @dataclass
@@ -68,6 +92,18 @@ class _Row:
 
 
 WEAK_ONLY, GROUND_TRUTH = "weak-labels-only", "uses-ground-truth"
+
+
+def board(*stores: Path | str, suite: str | None = None) -> Board:
+    """Returns the board of these stores, of one suite where it is named: `w2s board --store STORE --suite NAME`.
+
+    Without a store it is W2S_STORE, else ./w2s-runs. In a notebook the board shows its tables; `rows` and `overall`
+    are lists of dictionaries, `str(board)` is what a terminal shows.
+
+    Raises:
+        UsageError: A folder is no store, or its records follow several protocols.
+    """
+    return build_board(stores_of(stores), suite)
 
 
 def build_board(stores: Sequence[Path | str], suite: str | None = None) -> Board:

@@ -22,11 +22,6 @@ def add_commands(cli: click.Group) -> None:
         cli.add_command(command)
 
 
-def stores_of(given: tuple[str, ...]) -> list[Path]:
-    """Returns the stores that were named, else W2S_STORE, else ./w2s-runs."""
-    return [Path(p) for p in given or (os.environ.get("W2S_STORE") or "w2s-runs",)]
-
-
 def write_or_print(text: str, out: str | None) -> None:
     """Prints, or writes a file whole."""
     if out is None:
@@ -49,6 +44,7 @@ def board(stores: tuple[str, ...], suite: str | None, format_: str, wide: bool, 
     """The board, from records and score files alone."""
     from w2s_bench.board import build_board
     from w2s_bench.board.render import render
+    from w2s_bench.store.files import stores_of
 
     made = build_board(stores_of(stores), suite)
     terminal = out is None and sys.stdout.isatty()
@@ -66,6 +62,7 @@ def plot(kind: str, stores: tuple[str, ...], suite: str | None, out: str | None)
     """A picture: scaling, dial, stack, imitation, cost or reliability."""
     from w2s_bench.board import build_board
     from w2s_bench.board.render.plots import draw_plot
+    from w2s_bench.store.files import stores_of
 
     path = Path(out or f"{kind}.svg")
     made = build_board(stores_of(stores), suite)
@@ -95,7 +92,7 @@ def import_(format_: str, path: Path, store: str | None) -> None:
 
     from w2s_bench.board import build_board
     from w2s_bench.store.escape import plain
-    from w2s_bench.store.files import StoreFiles
+    from w2s_bench.store.files import StoreFiles, stores_of
     from w2s_bench.store.importers import import_results, write_records
     from w2s_bench.store.records import read_record
 

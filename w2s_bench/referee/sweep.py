@@ -45,6 +45,8 @@ class Outcome:
     """Done before."""
     interrupted: bool
     store: Path
+    digests: tuple[str, ...]
+    """Of the records of all cells that were asked for, in their order."""
 
 
 def run_cells(
@@ -57,8 +59,9 @@ def run_cells(
     """
     store = Store(Path(run.store))
     plan = plan_cells(run.cells, registry, run.commands)
+    digests = tuple(cell.digest for cell in plan.cells)
     if run.suite is not None:
-        store.write_suite(run.suite, [cell.digest for cell in plan.cells], run.varies)
+        store.write_suite(run.suite, list(digests), run.varies)
     todo: list[PlannedCell] = []
     failed: list[PlannedCell] = []
     for cell in plan.cells:
@@ -70,7 +73,7 @@ def run_cells(
     skipped = len(plan.cells) - len(todo) - len(failed)
     if not todo:
         _name_failed(console, store, failed)
-        return Outcome(0, len(failed), skipped, False, store.root)
+        return Outcome(0, len(failed), skipped, False, store.root, digests)
     needed = {digest for cell in todo for digest in cell.stages}
     smaller = Plan({d: s for d, s in plan.stages.items() if d in needed}, todo)
     for name in {cell.cell.protocol.metric for cell in todo}:
@@ -98,7 +101,7 @@ def run_cells(
             progress.say(f"interrupted: {sweep.ok} of {len(todo)} cells are saved; the same command goes on from here")
     _name_failed(console, store, failed)
     registry.observe(events.RunFinished(sweep.ok, sweep.failed, time.monotonic() - sweep.began))
-    return Outcome(sweep.ok, sweep.failed + len(failed), skipped, interrupted, store.root)
+    return Outcome(sweep.ok, sweep.failed + len(failed), skipped, interrupted, store.root, digests)
 
 
 def _name_failed(console: Console | None, store: Store, failed: list[PlannedCell]) -> None:

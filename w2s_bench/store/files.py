@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import lzma
+import os
 import tarfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,6 +17,11 @@ from w2s_bench.errors import UsageError, W2SError
 
 PARTS = ("records", "predictions", "scores", "suites")
 BROKEN = (tarfile.TarError, lzma.LZMAError, EOFError, OSError)
+
+
+def stores_of(named: Sequence[Path | str]) -> list[Path]:
+    """Returns the stores that were named, else W2S_STORE, else ./w2s-runs."""
+    return [Path(p) for p in named or (os.environ.get("W2S_STORE") or "w2s-runs",)]
 
 
 class StoreFiles:

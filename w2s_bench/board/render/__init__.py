@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from w2s_bench.board.build import Board
+from typing import TYPE_CHECKING
+
 from w2s_bench.board.render.text import as_csv, as_json, as_latex, as_markdown, as_table
 from w2s_bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from w2s_bench.board.build import Board
 
 FORMATS = ("table", "json", "md", "csv", "latex", "html")
 

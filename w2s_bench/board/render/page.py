@@ -8,15 +8,17 @@ import json
 import re
 from collections.abc import Sequence
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from w2s_bench.board.build import Board
 from w2s_bench.board.labels import dial_words
 from w2s_bench.board.ranks import single_rank
 from w2s_bench.board.render.plots import draw_plot
 from w2s_bench.board.render.table import by_dial, head, interval, number, plus_minus, times
 from w2s_bench.errors import UsageError
 from w2s_bench.store.escape import plain
+
+if TYPE_CHECKING:
+    from w2s_bench.board.build import Board
 
 CAPTIONS = {
     "scaling": "PGR of naive by student and supervisor",

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from w2s_bench.board.build import Board
 from w2s_bench.board.render.drawing import GROUPS_AT_MOST, named
 from w2s_bench.board.rows import group_of
 from w2s_bench.board.statistics import half_width
 from w2s_bench.store.files import table_of
 from w2s_bench.store.records import Record, shared_test
 from w2s_bench.store.verify import file_of, probabilities_of
+
+if TYPE_CHECKING:
+    from w2s_bench.board.build import Board
 
 BINS = 15
 """Of confidence, as many and as wide as those of the metric `ece`."""

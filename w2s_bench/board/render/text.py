@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from w2s_bench.board.build import Board
 from w2s_bench.board.render.table import FOOT, Section, head, sections
 from w2s_bench.store import escape as untrusted
+
+if TYPE_CHECKING:
+    from w2s_bench.board.build import Board
 
 NOTES_SHOWN = 12
 NAME_WIDTH = 22
