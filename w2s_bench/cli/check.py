@@ -8,7 +8,6 @@ import sys
 from typing import Any
 
 import click
-import yaml
 
 from w2s_bench.cli.main import Session
 from w2s_bench.errors import UsageError
@@ -47,7 +46,11 @@ def _pair(word: str) -> tuple[str, Any]:
     name, equals, value = word.partition("=")
     if not equals:
         raise UsageError(f"{word}: an option is written OPTION=VALUE")
-    try:
-        return name.rpartition(".")[2], yaml.safe_load(value)
-    except yaml.YAMLError as e:
-        raise UsageError(f"{word}: the value cannot be read: {' '.join(str(e).split())}") from e
+    from hydra.errors import HydraException
+
+    from w2s_bench.compose.values import read
+
+    try:  # options make numbers of texts where they are numbers
+        return name.rpartition(".")[2], read(value).typed if value else ""
+    except HydraException as e:
+        raise UsageError(f"{word}: the value cannot be read: {' '.join(str(e).split())}; put it in quotes") from e

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -52,7 +53,7 @@ def run(
     folders = [config_dir] if config_dir else []
     composed = cells(overrides, multirun, session.registry, folders, store=store, retry_failed=retry is not None)
     outcome = _carry_out(session, composed)
-    where = "" if composed.store == "w2s-runs" else f" --store {composed.store}"
+    where = "" if composed.store == "w2s-runs" else f" --store {shlex.quote(composed.store)}"
     click.echo(f"{outcome.ok + outcome.skipped} of {len(composed.cells)} cells are done; `w2s board{where}` shows them")
     _leave(outcome)
 
@@ -106,7 +107,7 @@ def _hand_over(
             raise UsageError(f"no such option '{flag}'{nearest(flag, (*known, *ours)) or ';'} `w2s run --help`")
     if not any(f.partition("=")[0] in hydra_face.FLAGS for f in flags):
         raise UsageError(f"{flags[0]} goes with --cfg or --info; `w2s run --help`")
-    folder = ["--config-dir", config_dir] if config_dir else []
+    folder = [f"--config-dir={config_dir}"] if config_dir else []
     hydra_face.show([*overrides, *folder, *(["--multirun"] if multirun else [])], session.registry)
 
 

@@ -13,14 +13,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from w2s_bench import protocols
 from w2s_bench.cells import Entry
-from w2s_bench.compose.overrides import Axis
+from w2s_bench.compose.overrides import Axis, as_override
 from w2s_bench.compose.schemas import LISTS
 from w2s_bench.compose.settings import check_range
+from w2s_bench.compose.values import Value
 from w2s_bench.errors import UsageError
 from w2s_bench.registry import KINDS, Registration, Registry
 from w2s_bench.registry.options import nearest
 
-Given = tuple[Axis, Any]
+Given = tuple[Axis, Value]
 """An override with the value that it has in one cell."""
 
 
@@ -58,14 +59,14 @@ class Entries:
                     raise UsageError(self._missing(group, name))
         while key not in self._bases or any(names[k] - self._nodes[k].keys() for k in KINDS):
             missing = {k: sorted(names[k] - self._nodes[k].keys()) for k in KINDS}
-            overrides = [f"{g}={n}" for g, n in (("hardware", hardware), ("engine", engine)) if n is not None]
+            overrides = [as_override(g, n) for g, n in (("hardware", hardware), ("engine", engine)) if n is not None]
             chosen: dict[str, list[str]] = {}
             for kind in KINDS:
                 # One compose takes any number of supervisors and mitigations, but one task and one student.
                 some = missing[kind] or sorted(names[kind])[:1]
                 chosen[kind] = some if kind in LISTS else some[:1]
                 if some:
-                    overrides.append(f"{kind}=[{','.join(some)}]" if kind in LISTS else f"{kind}={some[0]}")
+                    overrides.append(as_override(kind, some if kind in LISTS else some[0]))
             self._bases.setdefault(key, self._compose(overrides, chosen))
         return self._bases[key]
 
@@ -73,7 +74,7 @@ class Entries:
         """Returns the entry with the overrides that are its own; their texts are added to `used`."""
         prefix = f"{kind}.{name}." if kind in LISTS else f"{kind}."
         own = [(a, v) for a, v in given if a.key.startswith(prefix)]
-        key = (kind, name, tuple((a.key, json.dumps(v, sort_keys=True)) for a, v in own))
+        key = (kind, name, tuple((a.key, json.dumps([v.parsed, v.typed], sort_keys=True)) for a, v in own))
         if key not in self._entries:
             self._entries[key] = self._resolve(kind, name, [(a.key[len(prefix) :], a, v) for a, v in own])
         entry, consumed = self._entries[key]
@@ -84,7 +85,7 @@ class Entries:
         """Returns the plugin behind a chosen name; a YAML file in a config folder says it with `name:`."""
         return self.registry.get(kind, self._node(kind, name)["name"])
 
-    def _resolve(self, kind: str, name: str, own: list[tuple[str, Axis, Any]]) -> tuple[Entry, frozenset[str]]:
+    def _resolve(self, kind: str, name: str, own: list[tuple[str, Axis, Value]]) -> tuple[Entry, frozenset[str]]:
         registration = self.registration(kind, name)
         where = f"{kind}.{name}" if kind in LISTS else kind
         options = dict(registration.options)
@@ -93,12 +94,13 @@ class Entries:
         for path, axis, value in own:
             option, _, inner = path.partition(".")
             if option == "name":
-                raise UsageError(f"{axis.text}: a name is chosen with {kind}={value}")
+                raise UsageError(f"{axis.text}: a name is chosen with {kind}={value.typed}")
             if option not in registration.declared:
                 if kind in LISTS:
                     raise UsageError(unknown_option(f"{where}.{option}", option, registration.declared))
                 continue  # of another task or student of the sweep; that somebody has it is checked at the end
-            given[option] = _put(given.get(option, options[option]), inner, value, axis) if inner else value
+            plain = value.typed if registration.declared[option].takes_text else value.parsed
+            given[option] = _put(given.get(option, options[option]), inner, plain, axis) if inner else plain
             consumed.add(axis.text)
         for option, value in given.items():
             if option not in registration.declared:

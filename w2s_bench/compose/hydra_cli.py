@@ -13,8 +13,8 @@ from typing import Any
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from w2s_bench.compose import runs as compose
-from w2s_bench.compose import schemas
+from w2s_bench.compose import runs, schemas
+from w2s_bench.compose.overrides import for_hydra
 from w2s_bench.errors import UsageError
 from w2s_bench.registry import Registry, load
 
@@ -27,8 +27,11 @@ def show(args: Sequence[str], registry: Registry) -> None:
     """Lets Hydra answer; what is wrong with the overrides is said in our words."""
     schemas.register(registry)
     said = io.StringIO()
+    overrides = [a for a in args if "=" in a and not a.startswith("-")]
+    flags = [a for a in args if a not in overrides]
     try:
-        with _arguments(args), contextlib.redirect_stderr(said):
+        # argparse takes overrides in one place alone
+        with _arguments([*map(for_hydra, overrides), *flags]), contextlib.redirect_stderr(said):
             _main()()
     except SystemExit as e:
         if e.code == 2:  # argparse, with its usage above the line that counts
@@ -37,8 +40,7 @@ def show(args: Sequence[str], registry: Registry) -> None:
         sys.stderr.write(said.getvalue())
         raise
     except (HydraException, OmegaConfBaseException) as e:
-        overrides = [a for a in args if "=" in a and not a.startswith("-")]
-        compose.cells(overrides, False, registry)  # whoever can say it better, does
+        runs.cells(overrides, False, registry)  # whoever can say it better, does
         raise UsageError(" ".join(str(e).split())) from e
     sys.stderr.write(said.getvalue())
 

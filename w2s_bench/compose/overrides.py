@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, OverrideType, Sweep, ValueType
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from w2s_bench.compose.schemas import LISTS
+from w2s_bench.compose.values import BLANK, Value, hydra_text, is_call, parse_hydra, read, split, write
 from w2s_bench.errors import UsageError
 
 
@@ -21,8 +22,8 @@ class Axis:
     """One override with all the values that it goes through; a single one where it is not swept."""
 
     key: str
-    values: tuple[Any, ...]
-    """Plain Python values, interpolations into the environment resolved."""
+    values: tuple[Value, ...]
+    """Interpolations into the environment are resolved."""
     text: str
     """As the user wrote it."""
     swept: bool
@@ -39,22 +40,22 @@ def parse(args: Sequence[str], multirun: bool, choices: Callable[[str], list[str
     `choices(group)` lists a group's names, for `glob(...)`.
     """
     axes: dict[str, Axis] = {}
-    parser = OverridesParser.create()
     for text in args:
         try:
-            (override,) = parser.parse_overrides([text])
+            axis = _axis(text, choices)
         except HydraException as e:
             raise UsageError(_syntax(text, e)) from e
-        axis = _axis(override, text, choices)
         if axis.swept and not multirun:
             stack = f" (one stack of several is written {axis.key}=[a,b])" if axis.key in LISTS else ""
-            raise UsageError(f"{text}: several values are a sweep, which needs -m{stack}")
+            raise UsageError(f"{text}: several values are a sweep, which needs -m{stack}; quote a value with a comma")
         axes[axis.key] = axis
     return list(axes.values())
 
 
-def _axis(override: Override, text: str, choices: Callable[[str], list[str]]) -> Axis:
+def _axis(text: str, choices: Callable[[str], list[str]]) -> Axis:
+    override = _head(text)
     key = override.key_or_group.replace("/", ".")
+    value = text.partition("=")[2].strip(BLANK)
     if override.is_hydra_override():
         raise UsageError(f"{text}: w2s plans sweeps and folders itself and reads no hydra.* settings; leave it out")
     if override.package is not None:
@@ -62,30 +63,51 @@ def _axis(override: Override, text: str, choices: Callable[[str], list[str]]) ->
     if override.type is OverrideType.DEL:
         raise UsageError(f"{text}: settings cannot be deleted; give {key} another value")
     if override.type is OverrideType.ADD:
-        hint = f"`w2s suite {override.value()}` runs a suite" if key == "suite" else f"write {text.lstrip('+')}"
+        hint = f"`w2s suite {value}` runs a suite" if key == "suite" else f"write {text.lstrip('+')}"
         raise UsageError(f"{text}: settings cannot be added, all are declared; {hint}")
-    if not override.is_sweep_override():
-        return Axis(key, (_resolved(override.value(), text),), text, False)
+    if not value:
+        return Axis(key, (Value("", ""),), text, False)
+    elements = split(value)
+    if len(elements) == 1 and is_call(value):
+        call = parse_hydra(f"k={hydra_text(value)}")
+        if call.is_sweep_override():
+            return Axis(key, tuple(_resolved(Value(v, v), text) for v in _called(call, key, text, choices)), text, True)
+    return Axis(key, tuple(_resolved(read(e), text) for e in elements), text, len(elements) > 1)
+
+
+def _head(text: str) -> Override:
+    """Returns the override without its value: a key may hold letters that Hydra does not read."""
+    key, equals, _ = text.partition("=")
+    try:
+        return parse_hydra(f"{key}=0" if equals else text)
+    except HydraException:
+        if not equals or not re.fullmatch(r"[\w$-]+([./][\w$-]+)*", key):
+            raise
+        return Override(OverrideType.CHANGE, key, ValueType.ELEMENT, 0)
+
+
+def _called(override: Override, key: str, text: str, choices: Callable[[str], list[str]]) -> list[Any]:
+    """Returns the values that one of Hydra's functions spans."""
     if override.value_type is ValueType.INTERVAL_SWEEP:
         raise UsageError(f"{text}: an interval has no values to go through; use range(...) or a list")
-    raw = override._value
-    if isinstance(raw, Glob):
-        values: list[Any] = raw.filter(choices(key))
+    if isinstance(override._value, Glob):
+        values: list[Any] = override._value.filter(choices(key))
     else:
-        assert isinstance(raw, Sweep)
+        assert isinstance(override._value, Sweep)
         values = [Override._convert_value(v) for v in override.sweep_iterator()]  # type: ignore[arg-type]
     if not values:
         raise UsageError(f"{text}: matches nothing")
-    return Axis(key, tuple(_resolved(v, text) for v in values), text, True)
+    return values
 
 
-def _resolved(value: Any, text: str) -> Any:
-    if "${" not in str(value):
+def _resolved(value: Value, text: str) -> Value:
+    if "${" not in str(value.typed):
         return value
     try:
-        return OmegaConf.to_container(OmegaConf.create({"v": value}), resolve=True)["v"]  # type: ignore[index,call-overload]
+        plain = OmegaConf.to_container(OmegaConf.create({"v": [value.parsed, value.typed]}), resolve=True)
     except OmegaConfBaseException as e:
         raise UsageError(f"{text}: only the environment can be interpolated here, as ${{oc.env:NAME}}") from e
+    return Value(*plain["v"])  # type: ignore[index,call-overload]
 
 
 def _syntax(text: str, error: Exception) -> str:
@@ -98,41 +120,13 @@ def _syntax(text: str, error: Exception) -> str:
 
 def as_override(key: str, value: Any) -> str:
     """Returns `key=value` in Hydra's override language, so that parsing gives the value again."""
-    return f"{key}={_as_text(value)}"
+    return f"{key}={write(value)}"
 
 
-def _as_text(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return f"[{','.join(_as_text(v) for v in value)}]"
-    if isinstance(value, dict):
-        return f"{{{','.join(f'{_as_text(k)}:{_as_text(v)}' for k, v in value.items())}}}"
-    if isinstance(value, str):
-        return value if _plain(value) else _quoted(value)
-    return repr(value)
-
-
-def _plain(text: str) -> bool:
-    if not text:
-        return False
+def for_hydra(text: str) -> str:
+    """Returns an override that Hydra itself reads; one that nobody can read comes back as it is."""
+    key, equals, value = text.partition("=")
     try:
-        (override,) = OverridesParser.create().parse_overrides([f"k={text}"])
+        return f"{key}{equals}{hydra_text(value)}"
     except HydraException:
-        return False
-    # `1`, `true` and `null` would come back as something else, `a,b` as a sweep
-    return not override.is_sweep_override() and isinstance(override._value, str) and override._value == text
-
-
-def _quoted(text: str) -> str:
-    # Hydra: a backslash is special only before the quote, so that a run of them before one, or at the end, is doubled.
-    out, run = [], 0
-    for c in text:
-        if c == "\\":
-            run += 1
-            continue
-        out.append("\\" * (2 * run + 1 if c == "'" else run) + c)
-        run = 0
-    return f"'{''.join(out)}{chr(92) * (2 * run)}'"
+        return text

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from w2s_bench.cells import Cell, Entry, Protocol, Run
-from w2s_bench.compose import overrides as sweeps
 from w2s_bench.compose import schemas, settings
 from w2s_bench.compose.commands import Commands
 from w2s_bench.compose.entries import Entries, unknown_option
-from w2s_bench.compose.overrides import Axis
+from w2s_bench.compose.overrides import Axis, parse
 from w2s_bench.compose.schemas import LISTS, OWNED, recipe_options
 from w2s_bench.compose.settings import check_range, check_trainer
+from w2s_bench.compose.values import Value
 from w2s_bench.errors import UsageError
 from w2s_bench.protocols import Recipe
 from w2s_bench.registry import KINDS, Registry
@@ -128,12 +128,12 @@ class Composer:
 
     def sweep(self, args: Sequence[str], multirun: bool) -> Sweep:
         """Returns the cells that a list of overrides spans, in Hydra's order: the last override changes fastest."""
-        axes = [_with_names(a) for a in sweeps.parse(args, multirun, self.entries.choices)]
+        axes = [_with_names(a) for a in parse(args, multirun, self.entries.choices)]
         for axis in axes:
             _check_key(axis)
         given = {a.key: a.values for a in axes}
-        names = {k: {n for value in given.get(k, ()) for n in value} for k in KINDS}
-        hardware, engine = (given.get(k, (None,))[0] for k in CHOICES)
+        names = {k: {n for value in given.get(k, ()) for n in value.typed} for k in KINDS}
+        hardware, engine = (given[k][0].typed if k in given else None for k in CHOICES)
         base = self.entries.base(names, hardware, engine)
         shared = {k: copy.deepcopy(base[k]) for k in SHARED}
         for axis in axes:
@@ -156,9 +156,9 @@ class Composer:
             given = [(a, values[i]) for i, a in of_entries]
             built = {}
             for kind in KINDS:
-                names = values[position[kind]] if kind in position else base["choices"][kind]
+                names = values[position[kind]].typed if kind in position else base["choices"][kind]
                 built[kind] = tuple(self.entries.entry(kind, n, given, used) for n in names)
-            seed = values[position["seed"]] if "seed" in position else base["seed"]
+            seed = values[position["seed"]].parsed if "seed" in position else base["seed"]
             protocol = self._protocol(base["protocol"], [(a, values[i]) for i, a in of_protocol])
             found.append(self._cell(built, _seed(seed), protocol))
         return found, used
@@ -211,8 +211,8 @@ class Composer:
                 found[name] = self.entries.default_student(name)
         return found
 
-    def _protocol(self, base: dict[str, Any], given: list[tuple[Axis, Any]]) -> Protocol:
-        key = json.dumps([[a.key, v] for a, v in given], sort_keys=True)
+    def _protocol(self, base: dict[str, Any], given: list[tuple[Axis, Value]]) -> Protocol:
+        key = json.dumps([[a.key, v.parsed] for a, v in given], sort_keys=True)
         if key not in self._protocols:
             node = copy.deepcopy(base)
             for axis, value in given:
@@ -264,14 +264,15 @@ def _with_names(axis: Axis) -> Axis:
     """Returns the axis of a group with lists of names as values; other axes as they are."""
     if axis.key not in (*KINDS, *CHOICES):
         return axis
-    values: list[Any] = []
+    values: list[Value] = []
     for value in axis.values:
-        listed = value if isinstance(value, list) else [value]
+        listed = value.typed if isinstance(value.typed, list) else [value.typed]
         if not listed or not all(isinstance(n, str) for n in listed):
             raise UsageError(f"{axis.text}: expects a name" + (" or a list of names" if axis.key in LISTS else ""))
         if axis.key not in LISTS and len(listed) > 1:
             raise UsageError(f"{axis.text}: a {axis.key} is one name; sweep over several with -m {axis.key}=a,b")
-        values.append(listed if axis.key in KINDS else listed[0])
+        names = listed if axis.key in KINDS else listed[0]
+        values.append(Value(names, names))
     return replace(axis, values=tuple(values))
 
 
@@ -297,10 +298,10 @@ def _check_key(axis: Axis) -> None:
 
 def _set_shared(shared: dict[str, Any], axis: Axis) -> None:
     group, _, option = axis.key.partition(".")
-    value = axis.values[0]
     if group in ("store", "cache"):
-        shared[group] = str(value) if value is not None else None
+        shared[group] = axis.values[0].typed
         return
+    value = axis.values[0].parsed
     node = shared[group]
     if group == "trainer":
         check_trainer(axis.key, node)
@@ -310,17 +311,17 @@ def _set_shared(shared: dict[str, Any], axis: Axis) -> None:
         raise UsageError(f"{axis.text}: a name is chosen with {group}={value}")
     elif type(node[option]) in SCALARS:
         try:
-            value = Option(option, type(node[option]), None).coerce(value)
+            value = axis.values[0].of(Option(option, type(node[option]), None))
         except ValueError as e:
             raise UsageError(f"{axis.key}: {e}") from e
     check_range(group, axis.key, option, value)
     node[option] = value
 
 
-def _set_protocol(node: dict[str, Any], axis: Axis, value: Any) -> None:
+def _set_protocol(node: dict[str, Any], axis: Axis, value: Value) -> None:
     parts = axis.key.split(".")[1:]
     if parts == ["metric"]:
-        node["metric"] = str(value)
+        node["metric"] = str(value.typed)
         return
     if len(parts) != 2 or parts[0] not in RECIPES:
         known = ["protocol.metric", *(f"protocol.{r}.{o}" for r in RECIPES for o in recipe_options())]
@@ -334,7 +335,7 @@ def _set_protocol(node: dict[str, Any], axis: Axis, value: Any) -> None:
     if option not in known_options:
         raise UsageError(unknown_option(axis.key, option, known_options))
     try:
-        node[recipe][option] = known_options[option].coerce(value)
+        node[recipe][option] = value.of(known_options[option])
     except ValueError as e:
         raise UsageError(f"{axis.key}: {e}") from e
     check_range("recipe", axis.key, option, node[recipe][option])

@@ -40,6 +40,16 @@ class Option:
         """Returns the type as people write it: `float`, `list[str]`, `full | probe`, `int | None`."""
         return _type_name(self.type)
 
+    @property
+    def takes_text(self) -> bool:
+        """Returns whether texts are what it holds: alone, in a list or in a mapping."""
+        kind = self.type
+        while (args := [a for a in typing.get_args(kind) if a is not type(None)]) and typing.get_origin(
+            kind
+        ) is not Literal:
+            kind = args[-1]
+        return kind is str or typing.get_origin(kind) is Literal
+
     def coerce(self, value: Any) -> Any:
         """Returns the value as plain JSON data of the declared type, or raises ValueError with what was expected."""
         return _coerce(self.type, value)
