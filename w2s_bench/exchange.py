@@ -54,6 +54,32 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         return {name: file[name] for name in file.files}
 
 
+def read_table(source: Path | bytes, columns: list[str] | None = None) -> pa.Table:
+    """Returns the table of a parquet file or of its content, or the columns of these names that it has.
+
+    All in the calling thread, from memory. `pyarrow.parquet.read_table` has threads of arrow's read ahead, whatever
+    `use_threads` says; they hold Python objects, and one that lets go of them while the interpreter is ending aborts
+    the process ("terminate called without an active exception").
+
+    Raises:
+        OSError: There is no such file, or it is not whole.
+        ValueError: It is no parquet file.
+    """
+    content = source if isinstance(source, bytes) else source.read_bytes()
+    with pq.ParquetFile(pa.BufferReader(content), pre_buffer=False) as file:
+        return file.read(columns=columns, use_threads=False)
+
+
+def probabilities_in(table: pa.Table) -> np.ndarray:
+    """Returns the column `p_student` as float32 [N, C]; ValueError where its rows differ in length or have holes."""
+    column = table["p_student"].combine_chunks()
+    values = column.flatten()
+    classes = len(values) // max(len(column), 1)
+    if values.null_count or column.null_count or set(column.value_lengths().unique().to_pylist()) - {classes}:
+        raise ValueError("p_student has rows without a probability for each class")
+    return values.to_numpy(zero_copy_only=False).astype(np.float32).reshape(len(column), classes)
+
+
 def write_inputs(path: Path, inputs: Inputs) -> None:
     """Writes one split without its truth."""
     columns: dict[str, Any] = {"id": inputs.ids, "text": inputs.text}
@@ -66,7 +92,7 @@ def write_inputs(path: Path, inputs: Inputs) -> None:
 
 def read_inputs(path: Path) -> Inputs:
     """Returns the split that `write_inputs` wrote."""
-    table = pq.read_table(path, use_threads=False)
+    table = read_table(path)
     names = set(table.column_names)
     return Inputs(
         table["id"].to_pylist(),
@@ -96,14 +122,14 @@ def write_predictions(path: Path, splits: Mapping[str, tuple[list[str], np.ndarr
 
 def read_predictions(path: Path) -> dict[str, tuple[list[str], np.ndarray]]:
     """Returns (ids, probabilities [N, C] or texts [N]) by split."""
-    table = pq.read_table(path, use_threads=False)
+    table = read_table(path)
     out = {}
     for name in dict.fromkeys(table["split"].to_pylist()):
         rows = table.filter(pa.compute.equal(table["split"], name))
         said = (
             np.array(rows["answer"].to_pylist(), dtype=str)
             if "answer" in table.column_names
-            else np.array(rows["p_student"].to_pylist(), dtype=np.float32)
+            else probabilities_in(rows)
         )
         out[name] = (rows["id"].to_pylist(), said)
     return out

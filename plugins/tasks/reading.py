@@ -185,7 +185,8 @@ def _read_arrow(path: Path, zipped: bool, kind: str) -> pa.Table:
     source = pa.BufferReader(gzip.decompress(path.read_bytes())) if zipped else pa.memory_map(str(path))
     with source:
         if kind == "parquet":
-            return pa.parquet.read_table(source)
+            # threads of read_table may outlive the interpreter, and they hold what the source is made of
+            return pa.parquet.ParquetFile(source, pre_buffer=False).read(use_threads=False)
         try:
             return pa.ipc.open_file(source).read_all()
         except pa.ArrowInvalid:  # the streaming form, in which `datasets` keeps its files

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
+from w2s_bench import exchange
 from w2s_bench.board.labels import NAIVE, Group
 from w2s_bench.board.statistics import half_width
-from w2s_bench.store.files import table_of
 from w2s_bench.store.records import Record
 
 Key = tuple[Group, str]
@@ -62,12 +62,12 @@ def _chance(record: Record) -> float | None:
     if isinstance(told, float):
         return told
     try:
-        table = table_of(record.files.read(record.raw["predictions"]["path"]))
+        table = exchange.read_table(record.files.read(record.raw["predictions"]["path"]))
         table = table.filter(pc.equal(table["split"], "test"))
-        p = np.array(table["p_student"].to_pylist(), dtype=float)
+        p = exchange.probabilities_in(table).astype(float)
         if p.shape[1] > 2:
             return 1 / p.shape[1]
-        scores = table_of(record.files.read(record.raw["scores"]["path"]))
+        scores = exchange.read_table(record.files.read(record.raw["scores"]["path"]))
     except (KeyError, TypeError, OSError, ValueError, IndexError):
         return None
     right = dict(zip(scores["id"].to_pylist(), scores["student"].to_pylist(), strict=True))

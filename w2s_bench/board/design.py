@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
+from w2s_bench import exchange
 from w2s_bench.board.blocks import Block
 from w2s_bench.board.labels import Group, Labels
 from w2s_bench.board.statistics import Moments, Ratio, add, fieller
-from w2s_bench.store.files import table_of
 from w2s_bench.store.records import JOINT, JOINT_BITS, Record, shared_test
 
 FLOOR, CEILING = "<floor>", "<ceiling>"
@@ -162,7 +162,7 @@ def _scores_of(record: Record) -> tuple[np.ndarray, bytes] | str:
     """Returns right or wrong [3, n] with the ids' digest, or what is wrong with the file."""
     name = str(record.raw["scores"].get("path"))
     try:
-        table = table_of(record.files.read(name))
+        table = exchange.read_table(record.files.read(name))
         right = np.stack([table[c].to_numpy() for c in ("floor", "student", "ceiling")]).astype(np.int8)
         names = table["id"].combine_chunks().cast(pa.string())
         ids = hashlib.sha256(b"".join(bytes(b) for b in names.buffers()[1:])).digest()

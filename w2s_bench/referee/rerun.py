@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow.compute as pc
 
+from w2s_bench import exchange
 from w2s_bench.cells import Run, label
 from w2s_bench.compose import commands as rerun
 from w2s_bench.compose import runs as compose
 from w2s_bench.errors import UsageError, W2SError
 from w2s_bench.referee.plan import PlannedCell, plan_cells, without_places
 from w2s_bench.registry import Registry
-from w2s_bench.store.files import StoreFiles, table_of
+from w2s_bench.store.files import StoreFiles
 from w2s_bench.store.packing import rounded
 from w2s_bench.store.records import Record, read_record
 
@@ -163,9 +164,9 @@ def _compare(record: Record, made: list[Record], files: StoreFiles, row: Rerun) 
 
 def _predictions(content: bytes) -> tuple[list[str], np.ndarray]:
     """Returns ids and probabilities [N, C] on the test split."""
-    table = table_of(content)
+    table = exchange.read_table(content)
     table = table.filter(pc.equal(table["split"], "test"))
-    return table["id"].to_pylist(), np.array(table["p_student"].to_pylist(), dtype=np.float32)
+    return table["id"].to_pylist(), exchange.probabilities_in(table)
 
 
 def _provenance(record: Record) -> dict[str, Any]:

@@ -10,9 +10,6 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from w2s_bench.errors import UsageError, W2SError
 
 PARTS = ("records", "predictions", "scores", "suites")
@@ -63,14 +60,6 @@ class StoreFiles:
 def _tar(path: Path) -> dict[str, bytes]:
     with tarfile.open(path, "r:xz") as archive:
         return {m.name: file.read() for m in archive if (file := archive.extractfile(m)) is not None}
-
-
-def table_of(content: bytes, columns: list[str] | None = None) -> pa.Table:
-    """Returns the table in a parquet file's content, or these columns of it; ValueError, OSError where it is none.
-
-    Without threads, for arrow's may abort an interpreter that ends; the files are too small to gain by them.
-    """
-    return pq.read_table(io.BytesIO(content), columns=columns, use_threads=False)
 
 
 def as_tar(files: Mapping[str, bytes]) -> bytes:

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from w2s_bench import exchange
 from w2s_bench.errors import W2SError
-from w2s_bench.store.files import PARTS, StoreFiles, as_tar, table_of
+from w2s_bench.store.files import PARTS, StoreFiles, as_tar
 from w2s_bench.store.verify import verify_store
 
 BITS = 10
@@ -61,10 +62,10 @@ def published(content: bytes) -> bytes:
 
     Columns are those of the file that the run wrote. What the archive compresses is left uncompressed.
     """
-    table = table_of(content)
+    table = exchange.read_table(content)
     table = table.filter(pc.equal(table["split"], "test"))
     if "p_student" in table.column_names and not table["p_student"].null_count:
-        p = rounded(np.array(table["p_student"].to_pylist(), dtype=np.float32))
+        p = rounded(exchange.probabilities_in(table))
         column = pa.array(list(p), type=pa.list_(pa.float32()))
         table = table.set_column(table.column_names.index("p_student"), "p_student", column)
     sink = pa.BufferOutputStream()

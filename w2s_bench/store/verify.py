@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
+from w2s_bench import exchange
 from w2s_bench.cells import digest
-from w2s_bench.store.files import StoreFiles, table_of
+from w2s_bench.store.files import StoreFiles
 from w2s_bench.store.records import JOINT, JOINT_BITS, Record, read_record, shared_test
 
 EXACT = 1e-9
@@ -98,7 +99,7 @@ def _check(record: Record, done: Verification, truths: _Truths) -> list[str]:
         chosen = _answers(predictions) if predictions is not None else None
         if scores is None:
             return found
-        table = table_of(scores)
+        table = exchange.read_table(scores)
         ids = table["id"].to_pylist()
         right = np.stack([table[c].to_numpy() for c in ("floor", "student", "ceiling")]).astype(int)
         if len(set(ids)) < len(ids):
@@ -181,14 +182,14 @@ def probabilities_of(content: bytes) -> tuple[list[str], np.ndarray] | None:
 
     ValueError where its probabilities are none.
     """
-    table = table_of(content)
+    table = exchange.read_table(content)
     test = table.filter(pc.equal(table["split"], "test"))
     ids = test["id"].to_pylist()
     if len(set(ids)) < len(ids):
         raise ValueError("the prediction file names a test example twice")
     if "p_student" not in test.column_names or test["p_student"].null_count:
         return None
-    p = np.array(test["p_student"].to_pylist(), dtype=float)
+    p = exchange.probabilities_in(test).astype(float)
     if p.ndim != 2 or not np.isfinite(p).all() or (p < 0).any() or (abs(p.sum(1) - 1) > 1e-3).any():
         raise ValueError("predicted probabilities are not finite, negative or do not sum to 1")
     return ids, p

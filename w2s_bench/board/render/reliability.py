@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from w2s_bench import exchange
 from w2s_bench.board.render.drawing import GROUPS_AT_MOST, named
 from w2s_bench.board.rows import group_of
 from w2s_bench.board.statistics import half_width
-from w2s_bench.store.files import table_of
 from w2s_bench.store.records import Record, shared_test
 from w2s_bench.store.verify import file_of, probabilities_of
 
@@ -99,7 +99,7 @@ def _by_confidence(predictions: bytes, scores: bytes) -> np.ndarray | None:
     told = probabilities_of(predictions)
     if told is None:
         return None
-    table = table_of(scores, ["id", "student"])
+    table = exchange.read_table(scores, ["id", "student"])
     known = dict(zip(table["id"].to_pylist(), table["student"].to_pylist(), strict=True))
     if known.keys() != set(told[0]) or not {0, 1}.issuperset(known.values()):
         raise ValueError("predictions and scores are about different test examples, or a score is neither 0 nor 1")
