@@ -13,7 +13,7 @@ from support.bag import encode, inputs_of, words_backbone, words_student
 from support.bench import RECIPE, student_of, supervisor
 
 from w2s_bench import hookimpl
-from w2s_bench.protocols import Inputs
+from w2s_bench.interfaces import Inputs
 from w2s_bench.training.batches import Batch, bucketed, cached_array, consecutive, tokenise
 
 

@@ -17,7 +17,7 @@ from w2s_bench.cli.main import VERBS, cli, hoist
 from w2s_bench.cli.show import describe, text_of
 from w2s_bench.errors import W2SError
 from w2s_bench.referee import sweep
-from w2s_bench.registry import KINDS, load
+from w2s_bench.registry import PLUGIN_KINDS, load
 
 TOY = str(Path(__file__).parent / "support/toy.py")
 SMALL = [
@@ -185,7 +185,7 @@ def test_list(w2s):
     assert re.findall(r"^(\w+)$", shown, re.M) == [
         "tasks", "supervisors", "students", "mitigations", "metrics", "suites", "engines",
     ]  # fmt: skip
-    for kind in KINDS:
+    for kind in PLUGIN_KINDS:
         assert all(re.search(rf"^  {n} ", shown, re.M) for n in registry.names(kind))
     told = json.loads(w2s("list", "--json").stdout)
     assert told["broken"] == [] and {"name", "distribution", "version", "summary"} == set(told["tasks"][0])
@@ -219,7 +219,7 @@ def test_show_says_everything_about_a_plugin(w2s):
     assert "Needs: several_supervisors" in w2s("show", "mean_ensemble").stdout
 
 
-@pytest.mark.parametrize("name", [*(load().names(k)[0] for k in KINDS), "accuracy", "quick", "local"])
+@pytest.mark.parametrize("name", [*(load().names(k)[0] for k in PLUGIN_KINDS), "accuracy", "quick", "local"])
 def test_show_works_for_every_kind(w2s, name):
     assert w2s("show", name).stdout.startswith(f"{name}  (")
     assert json.loads(w2s("show", name, "--json").stdout)[0]["name"] == name
@@ -227,7 +227,7 @@ def test_show_works_for_every_kind(w2s, name):
 
 def test_show_works_for_every_entry():
     registry = load()
-    for entry in (e for k in KINDS for e in registry.entries(k)):
+    for entry in (e for k in PLUGIN_KINDS for e in registry.entries(k)):
         described = describe(entry)
         assert json.loads(json.dumps(described)) == described
         assert all(o["help"] and f"  {o['name']}: {o['type']} = " in text_of(described) for o in described["options"])

@@ -22,7 +22,7 @@ from w2s_bench.compose import runs as compose
 from w2s_bench.compose.commands import without_place
 from w2s_bench.compose.overrides import as_override
 from w2s_bench.errors import UsageError
-from w2s_bench.registry import KINDS, load
+from w2s_bench.registry import PLUGIN_KINDS, load
 
 CONF = Path(w2s_bench.conf.__file__).parent
 TOY = str(Path(__file__).parent / "support/toy.py")
@@ -206,13 +206,13 @@ def test_refused_in_one_line_before_any_training(make, composer, monkeypatch, ov
 ASKS = """
 from w2s_bench import hookimpl
 class Mute:
-    def fit(self, inputs, truth, lesson): ...
+    def fit(self, inputs, truth, context): ...
     def label(self, inputs): ...
 class Forgetful(Mute):
     def correct(self, inputs, answers): ...
 class Critic(Forgetful):
     def save(self, folder): ...
-    def restore(self, folder, lesson): ...
+    def restore(self, folder, context): ...
 class Asks:
     needs = {"correct"}
     @hookimpl
@@ -303,10 +303,10 @@ def test_every_config_composes(registry, path):
         assert compose.cells([], False, registry).cells
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PLUGIN_KINDS)
 def test_every_entry_composes_to_its_registered_options(registry, kind):
     with compose._hydra(registry, []) as composer:
-        names = {k: set(registry.names(k)) if k == kind else set() for k in KINDS}
+        names = {k: set(registry.names(k)) if k == kind else set() for k in PLUGIN_KINDS}
         composer.entries.base(names, None, None)
         for name in registry.names(kind):
             assert composer.entries.entry(kind, name, [], set()).options == registry.get(kind, name).options

@@ -21,13 +21,13 @@ from w2s_bench.conformance.findings import WIDTH
 from w2s_bench.conformance.tasks import _runs
 from w2s_bench.conformance.trial import trial
 from w2s_bench.errors import UsageError
-from w2s_bench.registry import KINDS, load
+from w2s_bench.registry import PLUGIN_KINDS, load
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARPER = ROOT / "examples" / "sharper.py"
 REGISTRY = load()
 NAMES = list(
-    dict.fromkeys([*(n for k in KINDS for n in REGISTRY.names(k)), *REGISTRY.metrics, *REGISTRY.suites])
+    dict.fromkeys([*(n for k in PLUGIN_KINDS for n in REGISTRY.names(k)), *REGISTRY.metrics, *REGISTRY.suites])
 )  # a name that several kinds share is checked for all of them
 
 

@@ -126,7 +126,7 @@ TASKS = '''
 import random
 import numpy as np
 from w2s_bench import hookimpl
-from w2s_bench.protocols import SPLITS, Inputs, Split
+from w2s_bench.interfaces import SPLITS, Inputs, Split
 
 class Good:
     """Is a number odd?"""
@@ -205,7 +205,7 @@ from w2s_bench import hookimpl
 
 class Good:
     """Votes by the length of the last word."""
-    def fit(self, inputs, truth, lesson): self.bias = 0.5 + 0.1 * float(np.mean(truth))
+    def fit(self, inputs, truth, context): self.bias = 0.5 + 0.1 * float(np.mean(truth))
     def label(self, inputs):
         p = np.array([0.9 if len(t.split()[-1]) > 2 else 0.2 for t in inputs.text]) * self.bias
         return self.rows(p)
@@ -225,17 +225,17 @@ class Company(Good):
 
 class Unseeded(Good):
     """Another one each time."""
-    def fit(self, inputs, truth, lesson): self.bias = np.random.default_rng().random()
+    def fit(self, inputs, truth, context): self.bias = np.random.default_rng().random()
 
 class Pickles(Good):
     """Saves a pickle."""
     def save(self, folder): (folder / "me.bin").write_bytes(pickle.dumps(self.bias))
-    def restore(self, folder, lesson): self.bias = pickle.loads((folder / "me.bin").read_bytes())
+    def restore(self, folder, context): self.bias = pickle.loads((folder / "me.bin").read_bytes())
 
 class Forgets(Good):
     """Restores something else."""
     def save(self, folder): pass
-    def restore(self, folder, lesson): self.bias = 0.1
+    def restore(self, folder, context): self.bias = 0.1
 
 class Half(Good):
     """Saves and cannot be restored."""
@@ -257,7 +257,7 @@ def register_supervisors(register):
 STUDENTS = '''
 import torch
 from w2s_bench import hookimpl
-from w2s_bench.protocols import Backbone
+from w2s_bench.interfaces import Backbone
 
 class Body(torch.nn.Module):
     def __init__(self, masked=True):
@@ -380,7 +380,7 @@ CAUGHT = [
     ("supervisor", "sums", "probabilities", r"48 of 48 rows are not, such as \[.*\]; divide each row by its sum"),
     ("supervisor", "shape", "labels", r"float64 \[48\] came where floats \[48, 2\] were due"),
     ("supervisor", "company", "each_text_alone", r"rows differ, by up to .*; keep nothing of a batch"),
-    ("supervisor", "unseeded", "same_seed", r"48 of 48 rows differ, by up to .*; draw from lesson.seed"),
+    ("supervisor", "unseeded", "same_seed", r"48 of 48 rows differ, by up to .*; draw from context.seed"),
     ("supervisor", "pickles", "saves", r"me.bin is a pickle; write JSON, npz"),
     ("supervisor", "forgets", "saves", r"48 of 48 rows differ, .*save all that `label` rests on"),
     ("supervisor", "half", "saves", r"it has `save` and no `restore`; write `restore` too, or neither"),

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from w2s_bench import starters
 from w2s_bench.cli.main import cli
 
-KINDS = list(starters.CHOICES)
+CHOICES = list(starters.CHOICES)
 
 
 def w2s(*words: str):
@@ -25,13 +25,13 @@ def w2s(*words: str):
 def made(tmp_path_factory):
     """Returns the folder with a new plugin of each kind."""
     folder = tmp_path_factory.mktemp("new")
-    for kind in KINDS:
+    for kind in CHOICES:
         done = w2s("new", kind, f"our_{kind}", "--dir", str(folder))
         assert done.exit_code == 0, done.output
     return folder
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CHOICES)
 def test_it_is_small_and_all_its_own(made, kind):
     place = made / f"our_{kind}"
     files = [f"our_{kind}.py", f"test_our_{kind}.py", "pyproject.toml", "README.md"]
@@ -40,7 +40,7 @@ def test_it_is_small_and_all_its_own(made, kind):
     assert not [p.name for p in place.iterdir() if "new" in p.read_text().lower().replace("returns a new", "")]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CHOICES)
 def test_it_conforms_as_it_is(made, kind):
     done = w2s("check", str(made / f"our_{kind}"), "--json")
     report = json.loads(done.output)
@@ -51,16 +51,16 @@ def test_it_conforms_as_it_is(made, kind):
 
 def test_their_own_tests_pass(made):
     done = run("-m", "pytest", "-q", "-p", "no:cacheprovider", str(made), folder=made)
-    assert f"{2 * len(KINDS)} passed" in done.stdout
+    assert f"{2 * len(CHOICES)} passed" in done.stdout
 
 
 def test_installed_they_are_found(made, tmp_path):
-    places = [str(made / f"our_{kind}") for kind in KINDS]
+    places = [str(made / f"our_{kind}") for kind in CHOICES]
     run("-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(tmp_path),
         *places, folder=made)  # fmt: skip
     found = json.loads(run("-m", "w2s_bench", "list", "--json", folder=made, path=tmp_path).stdout)
     assert not found["broken"]
-    for kind in KINDS:
+    for kind in CHOICES:
         (row,) = [r for r in found[f"{kind}s"] if r["name"] == f"our_{kind}"]
         assert (row["distribution"], row["version"]) == (f"w2s-our-{kind}", "0.1.0")
 

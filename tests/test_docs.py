@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from w2s_bench import events, hookspecs
-from w2s_bench.protocols import Lesson, Recipe, Sizes, TaskInfo
+from w2s_bench.interfaces import FitContext, Recipe, Sizes, TaskInfo
 from w2s_bench.registry import loading, registry, stacking
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -183,11 +183,11 @@ def test_task_supervisor_and_student_examples_work_together(load, tmp_path):
     test = splits["test"]
 
     weak = loaded.get("supervisor", "first_digits").build()
-    weak.fit(splits["supervision"].inputs, splits["supervision"].truth, Lesson(task, 0, recipe))
+    weak.fit(splits["supervision"].inputs, splits["supervision"].truth, FitContext(task, 0, recipe))
     floor = (weak.label(test.inputs).argmax(1) == test.truth).mean()
     weak.save(tmp_path)
     again = loaded.get("supervisor", "first_digits").build()
-    again.restore(tmp_path, Lesson(task, 0, recipe))
+    again.restore(tmp_path, FitContext(task, 0, recipe))
     assert np.array_equal(again.label(test.inputs), weak.label(test.inputs))
 
     strong = loaded.get("student", "digit_bag")
@@ -212,10 +212,10 @@ def test_examples_that_answer_in_words_work_together(load, tmp_path):
         return np.mean([task.check(str(a), str(t)) for a, t in zip(answers, test.truth, strict=True)])
 
     weak = loaded.get("supervisor", "never_nine").build()
-    weak.fit(splits["supervision"].inputs, splits["supervision"].truth, Lesson(info, 0, Recipe()))
+    weak.fit(splits["supervision"].inputs, splits["supervision"].truth, FitContext(info, 0, Recipe()))
     weak.save(tmp_path)
     again = loaded.get("supervisor", "never_nine").build()
-    again.restore(tmp_path, Lesson(info, 0, Recipe()))
+    again.restore(tmp_path, FitContext(info, 0, Recipe()))
     assert list(again.answer(test.inputs)) == list(weak.answer(test.inputs))
     strong = loaded.get("student", "reader")
     recipe = Recipe(**{k: strong.options[k] for k in ("body_lr", "head_lr", "max_length")}, epochs=20)

@@ -18,13 +18,13 @@ from w2s_bench import exchange
 from w2s_bench.cells import Cell, Entry
 from w2s_bench.compose.runs import cells
 from w2s_bench.errors import UsageError, W2SError
+from w2s_bench.interfaces import Backbone, FitContext, Inputs, Recipe, Round, Sizes, Split, TaskInfo
 from w2s_bench.plugins.ladder import rungs
 from w2s_bench.plugins.mitigations.best_of_n import BestOfN
 from w2s_bench.plugins.mitigations.controls import RandomLabels
 from w2s_bench.plugins.mitigations.corrective_feedback import CorrectiveFeedback
 from w2s_bench.plugins.supervisors.ladder import LadderSupervisor
 from w2s_bench.plugins.tasks.sandbox import SumsGen
-from w2s_bench.protocols import Backbone, Inputs, Lesson, Recipe, Round, Sizes, Split, TaskInfo
 from w2s_bench.referee.engines import PRELOAD, LocalEngine
 from w2s_bench.referee.prepare import check_splits
 from w2s_bench.referee.scoring import Answers, score
@@ -166,8 +166,8 @@ def test_answers_are_learnt_and_come_back(tmp_path):
     train, test = splits["supervision"], splits["test"]
     units = [np.array([" ".join(t.split()[2:]) for t in split.truth]) for split in (train, test)]
     supervisor = LadderSupervisor(LadderSupervisor.Options(size="s"))
-    lesson = Lesson(TASK, 0, Recipe(epochs=4, head_lr=1e-2))
-    supervisor.fit(train.inputs, units[0], lesson)
+    context = FitContext(TASK, 0, Recipe(epochs=4, head_lr=1e-2))
+    supervisor.fit(train.inputs, units[0], context)
     answers = supervisor.answer(test.inputs)
     assert (answers == units[1]).mean() > 0.8
     rewards = supervisor.reward(test.inputs, answers)
@@ -178,7 +178,7 @@ def test_answers_are_learnt_and_come_back(tmp_path):
     assert set(verdicts) <= {*answers, ""} and not (verdicts[answers == units[1]] == wrong[answers == units[1]]).any()
     supervisor.save(tmp_path)
     again = LadderSupervisor(LadderSupervisor.Options(size="s"))
-    again.restore(tmp_path, lesson)
+    again.restore(tmp_path, context)
     assert (again.answer(test.inputs) == answers).all()
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from support.bench import BATCH, GOOD, LABELS, LOGITS, ask, constant, mitigation, stack_of, student_of, supervisor
 
-from w2s_bench.protocols import Round
+from w2s_bench.interfaces import Round
 from w2s_bench.registry.stacking import COMBINES
 from w2s_bench.training.guards import MitigationFailed
 

@@ -14,9 +14,9 @@ import torch
 from support import hub
 
 from w2s_bench.errors import UsageError, W2SError
+from w2s_bench.interfaces import Backbone, FitContext, Inputs, Recipe, Student, Supervisor, TaskInfo
 from w2s_bench.plugins.students.hf import HfStudent
 from w2s_bench.plugins.supervisors.hf import HfSupervisor
-from w2s_bench.protocols import Backbone, Inputs, Lesson, Recipe, Student, Supervisor, TaskInfo
 
 WORDS = [f"w{i}" for i in range(60)]
 SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 66}
@@ -310,8 +310,8 @@ def test_supervisor_learns_and_can_be_restored(models, tmp_path, family, kind):
     options = HfSupervisor.Options(model=str(models(family)), body_lr=2e-3, head_lr=1e-2)
     supervisor = HfSupervisor(options)
     assert isinstance(supervisor, Supervisor)
-    lesson = Lesson(TaskInfo("toy", kind, 2, ["a", "b"]), 3, Recipe(epochs=4, batch_size=16))
-    supervisor.fit(*lesson_of(320, 0, kind), lesson)
+    context = FitContext(TaskInfo("toy", kind, 2, ["a", "b"]), 3, Recipe(epochs=4, batch_size=16))
+    supervisor.fit(*lesson_of(320, 0, kind), context)
     inputs, truth = lesson_of(100, 1, kind)
     votes = supervisor.label(inputs)
     assert votes.shape == (100, 2)
@@ -324,7 +324,7 @@ def test_supervisor_learns_and_can_be_restored(models, tmp_path, family, kind):
     supervisor.save(tmp_path / "saved")
     assert not list((tmp_path / "saved").glob("*.bin")) and not list((tmp_path / "saved").glob("*.pkl"))
     again = HfSupervisor(options)
-    again.restore(tmp_path / "saved", lesson)
+    again.restore(tmp_path / "saved", context)
     np.testing.assert_array_equal(again.label(inputs), votes)
 
 

@@ -29,8 +29,8 @@ from support.bench import (
 )
 
 from w2s_bench import hookimpl, hookspecs
+from w2s_bench.interfaces import Round
 from w2s_bench.plugins.mitigations.controls import Identity
-from w2s_bench.protocols import Round
 from w2s_bench.registry.stacking import COMBINES
 from w2s_bench.training.guards import MitigationFailed
 

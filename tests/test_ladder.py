@@ -11,6 +11,7 @@ import torch
 from click.testing import CliRunner
 
 from w2s_bench.errors import UsageError
+from w2s_bench.interfaces import FitContext, Recipe, Sizes, Student, Supervisor, TaskInfo
 from w2s_bench.plugins.ladder import command, pretrain, rungs
 from w2s_bench.plugins.ladder.model import Ladder, Shape, load
 from w2s_bench.plugins.ladder.world import World
@@ -19,7 +20,6 @@ from w2s_bench.plugins.students.ladder import register_students as list_students
 from w2s_bench.plugins.supervisors.ladder import LadderSupervisor
 from w2s_bench.plugins.supervisors.ladder import register_supervisors as list_supervisors
 from w2s_bench.plugins.tasks.sandbox import Reviews
-from w2s_bench.protocols import Lesson, Recipe, Sizes, Student, Supervisor, TaskInfo
 
 PLAN = pretrain.Plan(width=16, layers=1, heads=2, steps=12)
 REVIEWS = TaskInfo("reviews", "classification", 2, ["unkind", "kind"])
@@ -251,10 +251,10 @@ def test_student_hands_out_fresh_copies(rung):
 def test_supervisor_learns_labels_rewards_corrects_and_comes_back(tmp_path):
     splits = Reviews().load(0, Sizes(600, 10, 10, 400))[1]
     train, test = splits["supervision"], splits["test"]
-    lesson = Lesson(REVIEWS, 0, Recipe(epochs=3))
+    context = FitContext(REVIEWS, 0, Recipe(epochs=3))
     supervisor = LadderSupervisor(LadderSupervisor.Options())
     assert isinstance(supervisor, Supervisor)
-    supervisor.fit(train.inputs, train.truth, lesson)
+    supervisor.fit(train.inputs, train.truth, context)
     labels = supervisor.label(test.inputs)
     assert labels.shape == (400, 2) and np.allclose(labels.sum(1), 1, atol=1e-5)
     assert (labels.argmax(1) == test.truth).mean() > 0.7
@@ -264,7 +264,7 @@ def test_supervisor_learns_labels_rewards_corrects_and_comes_back(tmp_path):
     assert set(np.unique(corrected)) <= {-1, 0, 1} and not (corrected == answers).any()
     supervisor.save(tmp_path / "kept")
     again = LadderSupervisor(LadderSupervisor.Options())
-    again.restore(tmp_path / "kept", lesson)
+    again.restore(tmp_path / "kept", context)
     assert np.array_equal(again.label(test.inputs), labels)
 
 
@@ -286,6 +286,8 @@ def test_the_smallest_rung_grows_again_from_its_card(tmp_path):
     scores = []
     for folder in (shipped, grown):
         supervisor = LadderSupervisor(LadderSupervisor.Options(path=str(folder), body_lr=3e-4))
-        supervisor.fit(splits["supervision"].inputs, splits["supervision"].truth, Lesson(REVIEWS, 0, Recipe(epochs=2)))
+        supervisor.fit(
+            splits["supervision"].inputs, splits["supervision"].truth, FitContext(REVIEWS, 0, Recipe(epochs=2))
+        )
         scores.append((supervisor.label(splits["test"].inputs).argmax(1) == splits["test"].truth).mean())
     assert abs(scores[0] - scores[1]) < 0.03

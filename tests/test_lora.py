@@ -10,9 +10,9 @@ from support.bench import RECIPE, TASK
 from test_hf import lesson_of, make
 
 from w2s_bench.errors import W2SError
+from w2s_bench.interfaces import FitContext
 from w2s_bench.plugins.students.hf import HfStudent
 from w2s_bench.plugins.supervisors.hf import HfSupervisor
-from w2s_bench.protocols import Lesson
 
 LORA = replace(RECIPE, tune="lora", epochs=5)
 
@@ -70,11 +70,11 @@ def test_adapters_start_as_the_pretrained_network(folder):
 
 def test_a_supervisor_with_adapters_can_be_restored(folder, tmp_path):
     inputs, truth = lesson_of(64, 0)
-    lesson = Lesson(TASK, 0, RECIPE)
+    context = FitContext(TASK, 0, RECIPE)
     first, second = (HfSupervisor(HfSupervisor.Options(model=str(folder), tune="lora")) for _ in range(2))
-    first.fit(inputs, truth, lesson)
+    first.fit(inputs, truth, context)
     first.save(tmp_path)
-    second.restore(tmp_path, lesson)
+    second.restore(tmp_path, context)
     assert (first.label(inputs) == second.label(inputs)).all()
 
 

@@ -11,6 +11,7 @@ from support.bench import RECIPE, TASK, accuracy, data, student_of, supervisor
 
 from w2s_bench import hookimpl
 from w2s_bench.errors import UsageError, W2SError
+from w2s_bench.interfaces import Inputs, Round, build
 from w2s_bench.plugins.mitigations import meta_weight_net
 from w2s_bench.plugins.mitigations.aux_confidence import AuxConfidence
 from w2s_bench.plugins.mitigations.bootstrapping import Bootstrapping
@@ -24,7 +25,6 @@ from w2s_bench.plugins.mitigations.mean_ensemble import MeanEnsemble
 from w2s_bench.plugins.mitigations.naive import Naive
 from w2s_bench.plugins.mitigations.product import Product
 from w2s_bench.plugins.mitigations.self_distillation import SelfDistillation
-from w2s_bench.protocols import Inputs, Round, build
 from w2s_bench.registry import load
 from w2s_bench.registry.stacking import check_stack
 from w2s_bench.training.meter import Meter

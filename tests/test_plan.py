@@ -13,7 +13,7 @@ import pytest
 
 from w2s_bench.cells import Cell, Entry, Protocol
 from w2s_bench.errors import UsageError, W2SError
-from w2s_bench.protocols import Recipe
+from w2s_bench.interfaces import Recipe
 from w2s_bench.referee.plan import names_a_place, plan_cells, without_places
 from w2s_bench.registry import load
 

@@ -15,7 +15,7 @@ import pytest
 
 from w2s_bench import events, hookspecs
 from w2s_bench.errors import UsageError
-from w2s_bench.registry import KINDS, load, loading, options, stacking
+from w2s_bench.registry import PLUGIN_KINDS, load, loading, options, stacking
 
 HEAD = """
 from dataclasses import dataclass, field
@@ -78,7 +78,7 @@ def reasons(registry) -> str:
 def test_built_ins_are_whole():
     registry = load()
     assert registry.broken == []
-    for kind in KINDS:
+    for kind in PLUGIN_KINDS:
         assert registry.names(kind)
         for entry in registry.entries(kind):
             assert entry.summary, f"{kind} {entry.name} has no first line"
@@ -180,7 +180,7 @@ def test_asking_for_what_a_broken_plugin_brings(file):
         load([bad]).get("mitigation", "stunt")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PLUGIN_KINDS)
 def test_nearest_name(kind):
     registry = load()
     name = registry.names(kind)[0]

@@ -8,11 +8,11 @@ import torch
 
 from w2s_bench.compose.runs import cells
 from w2s_bench.errors import UsageError
+from w2s_bench.interfaces import FitContext, Inputs, Recipe, Round, Sizes, TaskInfo
 from w2s_bench.plugins.mitigations.reward_labels import RewardLabels
 from w2s_bench.plugins.students.ladder import LadderStudent
 from w2s_bench.plugins.supervisors.ladder import LadderSupervisor
 from w2s_bench.plugins.tasks.sandbox import ReviewsPairs
-from w2s_bench.protocols import Inputs, Lesson, Recipe, Round, Sizes, TaskInfo
 from w2s_bench.registry import load
 from w2s_bench.training.life import Bench, raise_student
 from w2s_bench.training.meter import Meter
@@ -53,7 +53,7 @@ def test_reward_labels_are_bradley_terry(temperature):
 def test_a_student_learns_pairs_from_a_weak_reward_model():
     splits = ReviewsPairs().load(0, Sizes(600, 600, 10, 400))[1]
     weak = LadderSupervisor(LadderSupervisor.Options(size="xxs"))
-    weak.fit(splits["supervision"].inputs, splits["supervision"].truth, Lesson(PAIRS, 0, Recipe(epochs=2)))
+    weak.fit(splits["supervision"].inputs, splits["supervision"].truth, FitContext(PAIRS, 0, Recipe(epochs=2)))
     inputs, test = splits["transfer"].inputs, splits["test"]
     votes = torch.from_numpy(weak.label(inputs))[None]
     strong = LadderStudent(LadderStudent.Options(size="s"))

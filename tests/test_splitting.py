@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from w2s_bench.errors import UsageError
-from w2s_bench.protocols import SPLITS, Sizes
+from w2s_bench.interfaces import SPLITS, Sizes
 from w2s_bench.splitting import SHARES, shrink, split_examples
 
 SMALL = Sizes(n_supervision=20, n_transfer=20, n_validation=6, n_test=20)

@@ -15,8 +15,8 @@ import pytest
 from support import hub
 
 from w2s_bench.errors import UsageError, W2SError
+from w2s_bench.interfaces import SPLITS, Sizes, Task
 from w2s_bench.plugins.tasks.table import Table
-from w2s_bench.protocols import SPLITS, Sizes, Task
 
 REAL = Path(__file__).parents[2] / "shared" / "data"
 SMALL = Sizes(n_supervision=20, n_transfer=20, n_validation=6, n_test=20)
@@ -326,7 +326,7 @@ def test_a_saved_dataset_with_named_classes(tmp_path):
 HUB = """
 from w2s_bench.errors import W2SError
 from w2s_bench.plugins.tasks.table import Table
-from w2s_bench.protocols import Sizes
+from w2s_bench.interfaces import Sizes
 
 def load(**options):
     task = Table(Table.Options(**options))

@@ -14,7 +14,7 @@ from support.bench import RECIPE, TASK, accuracy, data, student_of, supervisor
 
 from w2s_bench import hookimpl
 from w2s_bench.errors import W2SError
-from w2s_bench.protocols import Inputs
+from w2s_bench.interfaces import Inputs
 from w2s_bench.training.finetune import finetune, restore
 from w2s_bench.training.life import Bench, raise_student
 from w2s_bench.training.meter import Meter
@@ -111,7 +111,7 @@ def test_dropout_is_on_in_a_fit_of_a_body_that_comes_in_eval_mode():
 
 
 def test_a_continued_round_goes_on_from_the_last():
-    from w2s_bench.protocols import Round
+    from w2s_bench.interfaces import Round
 
     weights = {}
 

@@ -135,7 +135,7 @@ def test_the_loader_names_plugins_in_its_tuple_alone():
     "code",
     [
         "import w2s_bench",
-        "import w2s_bench.hookspecs, w2s_bench.protocols, w2s_bench.cells",
+        "import w2s_bench.hookspecs, w2s_bench.interfaces, w2s_bench.cells",
         "from w2s_bench.registry import load\nassert not load().broken, load().broken",
     ],
 )

@@ -142,7 +142,7 @@ class Breaks:
 class BreaksFit:
     """Breaks."""
 
-    def fit(self, inputs, truth, lesson):
+    def fit(self, inputs, truth, context):
         raise RuntimeError("out of ideas")
 
     def label(self, inputs):

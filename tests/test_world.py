@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from w2s_bench.errors import UsageError
+from w2s_bench.interfaces import SPLITS, Sizes, Task
 from w2s_bench.plugins.ladder import words
 from w2s_bench.plugins.ladder.tokenizer import encode
 from w2s_bench.plugins.ladder.world import LENGTH, MIXTURE, World, held_out, held_out_sums, the_world
 from w2s_bench.plugins.tasks.sandbox import Facts, Reviews, ReviewsPairs, Sums, SumsGen
-from w2s_bench.protocols import SPLITS, Sizes, Task
 
 TASKS = (Facts, Sums, Reviews)
 SMALL = Sizes(n_supervision=300, n_transfer=200, n_validation=50, n_test=250)

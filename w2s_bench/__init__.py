@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from w2s_bench.api import suite as suite
     from w2s_bench.board.build import Board as Board
     from w2s_bench.board.build import board as board
-    from w2s_bench.protocols import Backbone as Backbone
-    from w2s_bench.protocols import Inputs as Inputs
-    from w2s_bench.protocols import Round as Round
-    from w2s_bench.protocols import Split as Split
+    from w2s_bench.interfaces import Backbone as Backbone
+    from w2s_bench.interfaces import Inputs as Inputs
+    from w2s_bench.interfaces import Round as Round
+    from w2s_bench.interfaces import Split as Split
 
 __version__ = "0.1.0"
 
@@ -30,10 +30,10 @@ LAZY = {
     "run": "w2s_bench.api",
     "suite": "w2s_bench.api",
     "Board": "w2s_bench.board.build",
-    "Backbone": "w2s_bench.protocols",
-    "Inputs": "w2s_bench.protocols",
-    "Round": "w2s_bench.protocols",
-    "Split": "w2s_bench.protocols",
+    "Backbone": "w2s_bench.interfaces",
+    "Inputs": "w2s_bench.interfaces",
+    "Round": "w2s_bench.interfaces",
+    "Split": "w2s_bench.interfaces",
 }
 """Names of this package and the modules that have them. `board` is the package of that name, which can be called."""
 

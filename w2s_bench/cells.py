@@ -8,7 +8,7 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from w2s_bench.protocols import Recipe, Sizes
+from w2s_bench.interfaces import Recipe, Sizes
 
 PROTOCOL_VERSION = 1
 """Raised when the split rule, the scoring or the selection rule changes."""

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
-from w2s_bench.protocols import Inputs
+from w2s_bench.interfaces import Inputs
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -11,22 +11,22 @@ from w2s_bench import hookspec
 
 @hookspec
 def register_tasks(register):
-    """Calls `register` for each task (see `protocols.Task`)."""
+    """Calls `register` for each task (see `interfaces.Task`)."""
 
 
 @hookspec
 def register_supervisors(register):
-    """Calls `register` for each supervisor (see `protocols.Supervisor`)."""
+    """Calls `register` for each supervisor (see `interfaces.Supervisor`)."""
 
 
 @hookspec
 def register_students(register):
-    """Calls `register` for each student (see `protocols.Student`)."""
+    """Calls `register` for each student (see `interfaces.Student`)."""
 
 
 @hookspec
 def register_mitigations(register):
-    """Calls `register` for each mitigation (see `protocols.Mitigation`)."""
+    """Calls `register` for each mitigation (see `interfaces.Mitigation`)."""
 
 
 @hookspec

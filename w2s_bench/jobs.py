@@ -24,7 +24,7 @@ from typing import Any
 
 from w2s_bench import exchange
 from w2s_bench.cells import Entry
-from w2s_bench.protocols import Recipe, TaskInfo
+from w2s_bench.interfaces import Recipe, TaskInfo
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from w2s_bench.errors import UsageError
-from w2s_bench.protocols import SPLITS, Sizes
+from w2s_bench.interfaces import SPLITS, Sizes
 from w2s_bench.seeds import derive
 
 SHARES = {"supervision": 8, "transfer": 8, "validation": 1, "test": 8}

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from w2s_bench.interfaces import FitContext, Recipe, Sizes, Split, TaskInfo
 from w2s_bench.plugins.ladder import rungs
 from w2s_bench.plugins.tasks.sandbox import Facts, Reviews, Sums
-from w2s_bench.protocols import Lesson, Recipe, Sizes, Split, TaskInfo
 
 TASKS: dict[str, Any] = {"facts": Facts, "sums": Sums, "reviews": Reviews}
 SIZES = Sizes(n_supervision=4000, n_transfer=0, n_validation=0, n_test=3000)
@@ -35,7 +35,7 @@ def accuracy(rung: str, task: str, seed: int) -> tuple[float, dict[float, float]
     size, checkpoint, saliency = rung.split("-")
     options = LadderSupervisor.Options(size, int(checkpoint), float(saliency.removeprefix("sal")))
     supervisor = LadderSupervisor(options)
-    supervisor.fit(train.inputs, train.truth, Lesson(TaskInfo(task, "classification", 2, classes), seed, RECIPE))
+    supervisor.fit(train.inputs, train.truth, FitContext(TaskInfo(task, "classification", 2, classes), seed, RECIPE))
     right = supervisor.label(test.inputs).argmax(1) == test.truth
     strata = _strata(task, test)
     return float(right.mean()), {float(s): float(right[strata == s].mean()) for s in np.unique(strata)}

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from w2s_bench.errors import UsageError
-from w2s_bench.protocols import Backbone
+from w2s_bench.interfaces import Backbone
 
 STEPS, BATCH = 6000, 256
 """Optimiser steps and sequences a step, the same for every rung."""

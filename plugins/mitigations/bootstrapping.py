@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from w2s_bench import hookimpl
-from w2s_bench.protocols import Round
+from w2s_bench.interfaces import Round
 
 
 class Bootstrapping:

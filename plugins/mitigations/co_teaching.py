@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from w2s_bench import hookimpl
-from w2s_bench.protocols import KINDS
+from w2s_bench.interfaces import TASK_KINDS
 
 
 class CoTeaching:
@@ -15,7 +15,7 @@ class CoTeaching:
     """
 
     source = "Han et al. 2018, arXiv 1804.06872"
-    kinds = frozenset(KINDS)
+    kinds = frozenset(TASK_KINDS)
     honours = frozenset({"order_examples", "training_batch", "training_targets", "training_loss"})
 
     @dataclass

@@ -1,7 +1,7 @@
 """Rows that must behave: a board whose controls misbehave is not to be believed."""
 
 from w2s_bench import hookimpl
-from w2s_bench.protocols import KINDS
+from w2s_bench.interfaces import TASK_KINDS
 
 
 class Majority:
@@ -25,7 +25,7 @@ class RandomLabels:
     """
 
     control = True
-    kinds = frozenset(KINDS)
+    kinds = frozenset(TASK_KINDS)
 
     @hookimpl
     def revise_labels(self, labels, pool):
@@ -46,7 +46,7 @@ class Identity:
     """
 
     control = True
-    kinds = frozenset(KINDS)
+    kinds = frozenset(TASK_KINDS)
 
     @hookimpl
     def revise_labels(self, labels, pool):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from w2s_bench import hookimpl
-from w2s_bench.protocols import KINDS, Round
+from w2s_bench.interfaces import TASK_KINDS, Round
 
 
 class CorrectiveFeedback:
@@ -18,7 +18,7 @@ class CorrectiveFeedback:
 
     source = "w2s_bench; Saunders et al. 2022, arXiv 2206.05802"
     needs = frozenset({"correct"})
-    kinds = frozenset(KINDS)
+    kinds = frozenset(TASK_KINDS)
 
     @dataclass
     class Options:

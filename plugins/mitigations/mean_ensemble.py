@@ -1,7 +1,7 @@
 """Labels that several supervisors give together."""
 
 from w2s_bench import hookimpl
-from w2s_bench.protocols import KINDS
+from w2s_bench.interfaces import TASK_KINDS
 
 
 class MeanEnsemble:
@@ -11,7 +11,7 @@ class MeanEnsemble:
     """
 
     needs = frozenset({"several_supervisors"})
-    kinds = frozenset(KINDS)
+    kinds = frozenset(TASK_KINDS)
 
     @hookimpl
     def combine_votes(self, votes):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from w2s_bench import hookimpl
-from w2s_bench.protocols import KINDS
+from w2s_bench.interfaces import TASK_KINDS
 
 
 class Naive:
@@ -14,7 +14,7 @@ class Naive:
     """
 
     source = "Burns et al. 2023, arXiv 2312.09390"
-    kinds = frozenset(KINDS)
+    kinds = frozenset(TASK_KINDS)
 
     @dataclass
     class Options:

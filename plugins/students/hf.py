@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from w2s_bench import hookimpl, hub
 from w2s_bench.errors import UsageError, W2SError
-from w2s_bench.protocols import Backbone
+from w2s_bench.interfaces import Backbone
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from w2s_bench import hookimpl
+from w2s_bench.interfaces import TASK_KINDS, Backbone
 from w2s_bench.plugins.ladder import rungs
-from w2s_bench.protocols import KINDS, Backbone
 
 
 @hookimpl
@@ -21,7 +21,7 @@ def register_students(register) -> None:
 class LadderStudent:
     """A rung of the ladder, finetuned whole: 8 thousand to 630 thousand parameters, seconds on one core."""
 
-    kinds = frozenset(KINDS)
+    kinds = frozenset(TASK_KINDS)
 
     @dataclass
     class Options:

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 
 from w2s_bench import hookimpl
+from w2s_bench.interfaces import FitContext, Inputs, Recipe
 from w2s_bench.plugins.students.hf import Pretrained
-from w2s_bench.protocols import Inputs, Lesson, Recipe
 
 
 @hookimpl
@@ -45,14 +45,14 @@ class HfSupervisor(Pretrained):
     def __init__(self, options: Options) -> None:
         self.options = options
 
-    def fit(self, inputs: Inputs, truth: np.ndarray, lesson: Lesson) -> None:
+    def fit(self, inputs: Inputs, truth: np.ndarray, context: FitContext) -> None:
         """Finetunes the model on the supervision split."""
         import torch
 
         from w2s_bench.training.finetune import finetune
 
-        labels = torch.nn.functional.one_hot(torch.from_numpy(np.asarray(truth)).long(), lesson.task.n_classes).float()
-        self.fitted = finetune(self.load(), lesson.task, inputs, labels, self._recipe(lesson), lesson.seed)
+        labels = torch.nn.functional.one_hot(torch.from_numpy(np.asarray(truth)).long(), context.task.n_classes).float()
+        self.fitted = finetune(self.load(), context.task, inputs, labels, self._recipe(context), context.seed)
 
     def label(self, inputs: Inputs) -> np.ndarray:
         """Returns class probabilities [N, C]."""
@@ -72,12 +72,12 @@ class HfSupervisor(Pretrained):
         """Writes the finetuned weights."""
         self.fitted.save(folder)
 
-    def restore(self, folder: Path, lesson: Lesson) -> None:
+    def restore(self, folder: Path, context: FitContext) -> None:
         """Reads what `save` wrote."""
         from w2s_bench.training.finetune import restore
 
-        self.fitted = restore(self.load(), lesson.task, folder, self._recipe(lesson))
+        self.fitted = restore(self.load(), context.task, folder, self._recipe(context))
 
-    def _recipe(self, lesson: Lesson) -> Recipe:
+    def _recipe(self, context: FitContext) -> Recipe:
         o = self.options
-        return replace(lesson.recipe, body_lr=o.body_lr, head_lr=o.head_lr, tune=o.tune, max_length=o.max_length)
+        return replace(context.recipe, body_lr=o.body_lr, head_lr=o.head_lr, tune=o.tune, max_length=o.max_length)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from w2s_bench import hookimpl
+from w2s_bench.interfaces import TASK_KINDS, FitContext, Inputs, Recipe
 from w2s_bench.plugins.ladder import rungs
-from w2s_bench.protocols import KINDS, Inputs, Lesson, Recipe
 
 SIZES, CHECKPOINTS = ("xxs", "xs", "s", "sm"), (0, 1, 2)
 """The shipped supervisors; finetunes of one checkpoint make the same errors, those of several do not."""
@@ -26,7 +26,7 @@ def register_supervisors(register) -> None:
 class LadderSupervisor:
     """A small rung of the ladder, finetuned on the supervision split; it labels, answers, rewards and corrects."""
 
-    kinds = frozenset(KINDS)
+    kinds = frozenset(TASK_KINDS)
 
     @dataclass
     class Options:
@@ -56,12 +56,12 @@ class LadderSupervisor:
         """Returns a digest of the pretrained weights."""
         return rungs.digest(self.folder)
 
-    def fit(self, inputs: Inputs, truth: np.ndarray, lesson: Lesson) -> None:
+    def fit(self, inputs: Inputs, truth: np.ndarray, context: FitContext) -> None:
         """Finetunes the rung on the supervision split."""
         from w2s_bench.training.finetune import certain, finetune
 
-        backbone, (inputs, labels) = rungs.load_backbone(self.folder), certain(lesson.task, inputs, truth)
-        self.fitted = finetune(backbone, lesson.task, inputs, labels, self._recipe(lesson), lesson.seed)
+        backbone, (inputs, labels) = rungs.load_backbone(self.folder), certain(context.task, inputs, truth)
+        self.fitted = finetune(backbone, context.task, inputs, labels, self._recipe(context), context.seed)
 
     def label(self, inputs: Inputs) -> np.ndarray:
         """Returns class probabilities [N, C]."""
@@ -93,15 +93,15 @@ class LadderSupervisor:
         """Writes the finetuned rung."""
         self.fitted.save(folder)
 
-    def restore(self, folder: Path, lesson: Lesson) -> None:
+    def restore(self, folder: Path, context: FitContext) -> None:
         """Reads what `save` wrote."""
         from w2s_bench.training.finetune import restore
 
-        self.fitted = restore(rungs.load_backbone(self.folder), lesson.task, folder, self._recipe(lesson))
+        self.fitted = restore(rungs.load_backbone(self.folder), context.task, folder, self._recipe(context))
 
-    def _recipe(self, lesson: Lesson) -> Recipe:
+    def _recipe(self, context: FitContext) -> Recipe:
         body_lr = self.options.body_lr
         if body_lr is None:
             own = rungs.SIZES.get(self.options.size)
-            body_lr = own.body_lr if own and self.options.path is None else lesson.recipe.body_lr
-        return replace(lesson.recipe, body_lr=body_lr, head_lr=self.options.head_lr)
+            body_lr = own.body_lr if own and self.options.path is None else context.recipe.body_lr
+        return replace(context.recipe, body_lr=body_lr, head_lr=self.options.head_lr)

@@ -11,7 +11,7 @@ import numpy as np
 
 from w2s_bench import hookimpl
 from w2s_bench.errors import W2SError
-from w2s_bench.protocols import Inputs, Lesson
+from w2s_bench.interfaces import FitContext, Inputs
 
 if TYPE_CHECKING:
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -42,11 +42,11 @@ class TfidfSupervisor:
     def __init__(self, options: Options) -> None:
         self.options = options
 
-    def fit(self, inputs: Inputs, truth: np.ndarray, lesson: Lesson) -> None:
+    def fit(self, inputs: Inputs, truth: np.ndarray, context: FitContext) -> None:
         """Counts n-grams and fits the regression on the supervision split."""
         from sklearn.linear_model import LogisticRegression
 
-        self.task = lesson.task
+        self.task = context.task
         texts = [*inputs.text, *(inputs.other or ())]
         self.words = self._vectorizer()
         try:
@@ -105,11 +105,11 @@ class TfidfSupervisor:
             classes=self.classes,
         )
 
-    def restore(self, folder: Path, lesson: Lesson) -> None:
+    def restore(self, folder: Path, context: FitContext) -> None:
         """Reads what `save` wrote."""
         from w2s_bench import exchange
 
-        self.task = lesson.task
+        self.task = context.task
         weights = exchange.read_arrays(folder / "weights.npz")
         self.words = self._vectorizer(vocabulary=json.loads((folder / "vocabulary.json").read_text()))
         self.words.idf_ = weights["idf"]

@@ -15,8 +15,8 @@ import numpy as np
 
 from w2s_bench import hookimpl
 from w2s_bench.errors import UsageError
+from w2s_bench.interfaces import SPLITS, Inputs, Sizes, Split
 from w2s_bench.plugins.ladder.world import VERSION, World, digits, held_out, held_out_sums, the_world
-from w2s_bench.protocols import SPLITS, Inputs, Sizes, Split
 
 
 @hookimpl

@@ -13,8 +13,8 @@ import numpy as np
 
 from w2s_bench import hookimpl
 from w2s_bench.errors import UsageError, W2SError
+from w2s_bench.interfaces import Inputs, Sizes, Split
 from w2s_bench.plugins.tasks.reading import Columns, column_names, fingerprint, nearest, read_columns
-from w2s_bench.protocols import Inputs, Sizes, Split
 from w2s_bench.seeds import derive
 from w2s_bench.splitting import split_examples
 

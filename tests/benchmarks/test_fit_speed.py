@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from w2s_bench.protocols import Backbone, Inputs, Recipe, Round, TaskInfo
+from w2s_bench.interfaces import Backbone, Inputs, Recipe, Round, TaskInfo
 from w2s_bench.training.classifier import Classifier
 from w2s_bench.training.finetune import finetune
 from w2s_bench.training.life import Bench, Problem

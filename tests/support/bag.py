@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from support.bench import RECIPE, TASK
-from w2s_bench.protocols import Backbone, Inputs, TaskInfo
+from w2s_bench.interfaces import Backbone, Inputs, TaskInfo
 from w2s_bench.training.batches import Batch
 from w2s_bench.training.life import Bench, raise_student
 from w2s_bench.training.meter import Meter

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from w2s_bench import hookimpl
-from w2s_bench.protocols import Inputs, Lesson, Recipe, Round, Sizes, Split, TaskInfo
+from w2s_bench.interfaces import FitContext, Inputs, Recipe, Round, Sizes, Split, TaskInfo
 from w2s_bench.seeds import derive
 from w2s_bench.training.batches import Batch
 from w2s_bench.training.life import Bench, raise_student
@@ -37,7 +37,7 @@ def supervisor(seed: int = 0, **options):
     """Returns a toy supervisor fitted on the supervision split."""
     made = toy.ToySupervisor(toy.ToySupervisor.Options(**options))
     split = data(seed)["supervision"]
-    made.fit(split.inputs, split.truth, Lesson(TASK, 0, RECIPE))
+    made.fit(split.inputs, split.truth, FitContext(TASK, 0, RECIPE))
     return made
 
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from w2s_bench import hookimpl
-from w2s_bench.protocols import Inputs, Split
+from w2s_bench.interfaces import Inputs, Split
 
 
 @dataclass
@@ -107,7 +107,7 @@ class Guesser:
     def __init__(self, options):
         self.options = options
 
-    def fit(self, inputs, truth, lesson):
+    def fit(self, inputs, truth, context):
         raise AssertionError("the fake worker fits")
 
     def label(self, inputs):

@@ -9,7 +9,7 @@ import click
 
 from w2s_bench.cli.main import VERBS, Session
 from w2s_bench.errors import UsageError
-from w2s_bench.registry import KINDS, PLURALS, Registration, Registry
+from w2s_bench.registry import PLUGIN_KINDS, PLURALS, Registration, Registry
 from w2s_bench.registry.options import nearest
 
 OTHERS = ("metrics", "suites", "engines", "verbs")
@@ -49,7 +49,7 @@ def rows_of(kind: str, registry: Registry, ctx: click.Context) -> list[dict[str,
     """Returns name, distribution, version and one line for each name of a kind (a plural)."""
     singular = {p: k for k, p in PLURALS.items()}.get(kind, kind[:-1])
     lines: dict[str, str] = {}
-    if singular in KINDS:
+    if singular in PLUGIN_KINDS:
         lines = {e.name: f"{e.summary} {_preset(e)}".rstrip() for e in registry.entries(singular)}
     elif kind == "metrics":
         lines = {n: _first_line(f.__doc__) for n, f in sorted(registry.metrics.items())}

@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from w2s_bench import protocols
+from w2s_bench import interfaces
 from w2s_bench.cli.list import rows_of
 from w2s_bench.cli.main import Session
 from w2s_bench.errors import UsageError
-from w2s_bench.registry import KINDS, Registration, Registry, stacking
+from w2s_bench.registry import PLUGIN_KINDS, Registration, Registry, stacking
 from w2s_bench.registry.options import help_texts
 
 OFFERS = ("label", "answer", "reward", "correct", "save")
@@ -31,8 +31,8 @@ def add_commands(cli: click.Group) -> None:
 def show(ctx: click.Context, name: str, as_json: bool) -> None:
     """One plugin by NAME: what it does, its source, options with types and defaults, hooks, what it needs."""
     registry = ctx.find_object(Session).registry  # type: ignore[union-attr]
-    found = [describe(registry.get(k, name)) for k in KINDS if name in registry.names(k)]
-    everything: list[str] = [n for k in KINDS for n in registry.names(k)]
+    found = [describe(registry.get(k, name)) for k in PLUGIN_KINDS if name in registry.names(k)]
+    everything: list[str] = [n for k in PLUGIN_KINDS for n in registry.names(k)]
     for kind in ("metrics", "suites", "engines"):
         for row in rows_of(kind, registry, ctx):
             everything.append(row["name"])
@@ -75,8 +75,8 @@ def describe(entry: Registration) -> dict[str, Any]:
         described["task_kind"] = kind if isinstance(kind, str) else "depends on the options"
         described["sealed"] = bool(getattr(cls, "sealed", False))
     else:
-        served = getattr(cls, "kinds", protocols.KINDS_WITH_CLASSES)
-        described["kinds_of_task"] = [k for k in protocols.KINDS if k in served]
+        served = getattr(cls, "kinds", interfaces.KINDS_WITH_CLASSES)
+        described["kinds_of_task"] = [k for k in interfaces.TASK_KINDS if k in served]
     if entry.kind == "supervisor":
         described["offers"] = [o for o in OFFERS if callable(getattr(cls, o, None))]
     return described

@@ -11,14 +11,14 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from w2s_bench import protocols
+from w2s_bench import interfaces
 from w2s_bench.cells import Entry
 from w2s_bench.compose.overrides import Axis, as_override
 from w2s_bench.compose.schemas import LISTS
 from w2s_bench.compose.settings import check_range
 from w2s_bench.compose.values import Value
 from w2s_bench.errors import UsageError
-from w2s_bench.registry import KINDS, Registration, Registry
+from w2s_bench.registry import PLUGIN_KINDS, Registration, Registry
 from w2s_bench.registry.options import nearest
 
 Given = tuple[Axis, Value]
@@ -35,7 +35,7 @@ class Entries:
         self._hydra = hydra
         self._choices: dict[str, list[str]] = {}
         self._bases: dict[tuple[str | None, ...], dict[str, Any]] = {}
-        self._nodes: dict[str, dict[str, dict[str, Any]]] = {k: {} for k in KINDS}
+        self._nodes: dict[str, dict[str, dict[str, Any]]] = {k: {} for k in PLUGIN_KINDS}
         self._entries: dict[tuple[Any, ...], tuple[Entry, frozenset[str]]] = {}
         self._interned: dict[str, Entry] = {}
 
@@ -51,17 +51,17 @@ class Entries:
 
         Its `choices` are the defaults' names, by kind.
         """
-        key = (hardware, engine, *(k for k in KINDS if not names[k]))
+        key = (hardware, engine, *(k for k in PLUGIN_KINDS if not names[k]))
         settings = {g: {n} for g, n in (("hardware", hardware), ("engine", engine)) if n is not None}
         for group, wanted in {**names, **settings}.items():
             for name in sorted(wanted):
                 if name not in self.choices(group):
                     raise UsageError(self._missing(group, name))
-        while key not in self._bases or any(names[k] - self._nodes[k].keys() for k in KINDS):
-            missing = {k: sorted(names[k] - self._nodes[k].keys()) for k in KINDS}
+        while key not in self._bases or any(names[k] - self._nodes[k].keys() for k in PLUGIN_KINDS):
+            missing = {k: sorted(names[k] - self._nodes[k].keys()) for k in PLUGIN_KINDS}
             overrides = [as_override(g, n) for g, n in (("hardware", hardware), ("engine", engine)) if n is not None]
             chosen: dict[str, list[str]] = {}
-            for kind in KINDS:
+            for kind in PLUGIN_KINDS:
                 # One compose takes any number of supervisors and mitigations, but one task and one student.
                 some = missing[kind] or sorted(names[kind])[:1]
                 chosen[kind] = some if kind in LISTS else some[:1]
@@ -116,7 +116,7 @@ class Entries:
         return self._interned.setdefault(same, entry), frozenset(consumed)
 
     def _check(self, registration: Registration, options: dict[str, Any]) -> None:
-        cls = protocols.options_of(registration.cls)
+        cls = interfaces.options_of(registration.cls)
         if cls is None:
             return
         try:  # the plugin's own checks, in its __post_init__
@@ -133,7 +133,7 @@ class Entries:
         return self._nodes[kind][name]
 
     def _missing(self, group: str, name: str) -> str:
-        if group in KINDS:
+        if group in PLUGIN_KINDS:
             return self.registry.missing(group, name, self.choices(group))
         known = self.choices(group)
         return f"no {group} '{name}'{nearest(name, known) or ';'} there are {', '.join(known)}"
@@ -152,11 +152,11 @@ class Entries:
             raise UsageError(f"the configuration does not compose: {' '.join(str(e).split())}") from e
         base: dict[str, Any] = {str(k): v for k, v in composed.items()}  # type: ignore[union-attr]
         # Hydra tells no choice of a group of several; there the package says the name.
-        nodes = {k: base[k] if k in LISTS else {choices[k]: base[k]} for k in KINDS}
-        for kind in KINDS:
+        nodes = {k: base[k] if k in LISTS else {choices[k]: base[k]} for k in PLUGIN_KINDS}
+        for kind in PLUGIN_KINDS:
             for name in chosen[kind] or nodes[kind]:
                 self._nodes[kind][name] = _named(kind, name, nodes[kind].get(name))
-        base["choices"] = {k: list(nodes[k]) for k in KINDS}
+        base["choices"] = {k: list(nodes[k]) for k in PLUGIN_KINDS}
         return base
 
 

@@ -25,15 +25,15 @@ from w2s_bench.compose.schemas import LISTS, OWNED, recipe_options
 from w2s_bench.compose.settings import check_range, check_trainer
 from w2s_bench.compose.values import Value
 from w2s_bench.errors import UsageError
-from w2s_bench.protocols import Recipe
-from w2s_bench.registry import KINDS, Registry
+from w2s_bench.interfaces import Recipe
+from w2s_bench.registry import PLUGIN_KINDS, Registry
 from w2s_bench.registry.options import SCALARS, Option, nearest
 from w2s_bench.registry.stacking import check_asked, check_kind, check_stack
 
 CHOICES = ("hardware", "engine")
 SHARED = (*CHOICES, "store", "cache", "trainer")
 """What is the same for all cells of a run."""
-KEYS = (*KINDS, "seed", "protocol", *SHARED)
+KEYS = (*PLUGIN_KINDS, "seed", "protocol", *SHARED)
 
 
 @dataclass
@@ -132,7 +132,7 @@ class Composer:
         for axis in axes:
             _check_key(axis)
         given = {a.key: a.values for a in axes}
-        names = {k: {n for value in given.get(k, ()) for n in value.typed} for k in KINDS}
+        names = {k: {n for value in given.get(k, ()) for n in value.typed} for k in PLUGIN_KINDS}
         hardware, engine = (given[k][0].typed if k in given else None for k in CHOICES)
         base = self.entries.base(names, hardware, engine)
         shared = {k: copy.deepcopy(base[k]) for k in SHARED}
@@ -140,7 +140,7 @@ class Composer:
             if axis.owner in SHARED and axis.key not in CHOICES:
                 _set_shared(shared, axis)
         found, used = self._product(axes, base)
-        options = [a for a in axes if a.owner in KINDS and a.key not in KINDS]
+        options = [a for a in axes if a.owner in PLUGIN_KINDS and a.key not in PLUGIN_KINDS]
         for axis in options:
             if axis.text not in used:
                 self._check_known(axis, {n for k in (axis.owner,) for n in names[k] or base["choices"][k]})
@@ -150,12 +150,12 @@ class Composer:
         used: set[str] = set()
         found: list[Cell] = []
         position = {a.key: i for i, a in enumerate(axes)}
-        of_entries = [(i, a) for i, a in enumerate(axes) if a.owner in KINDS and a.key not in KINDS]
+        of_entries = [(i, a) for i, a in enumerate(axes) if a.owner in PLUGIN_KINDS and a.key not in PLUGIN_KINDS]
         of_protocol = [(i, a) for i, a in enumerate(axes) if a.owner == "protocol"]
         for values in itertools.product(*(a.values for a in axes)):
             given = [(a, values[i]) for i, a in of_entries]
             built = {}
-            for kind in KINDS:
+            for kind in PLUGIN_KINDS:
                 names = values[position[kind]].typed if kind in position else base["choices"][kind]
                 built[kind] = tuple(self.entries.entry(kind, n, given, used) for n in names)
             seed = values[position["seed"]].parsed if "seed" in position else base["seed"]
@@ -183,7 +183,7 @@ class Composer:
 
     def _check_kind(self, built: dict[str, tuple[Entry, ...]], metric: str) -> None:
         task = built["task"][0]
-        names = tuple((kind, e.name) for kind in KINDS[1:] for e in built[kind])
+        names = tuple((kind, e.name) for kind in PLUGIN_KINDS[1:] for e in built[kind])
         if (id(task), metric, names) in self._checked:  # entries are kept, so that an id stays its own
             return
         registration = self.registry.get("task", task.name)
@@ -262,7 +262,7 @@ RECIPES = ("training", "supervision")
 
 def _with_names(axis: Axis) -> Axis:
     """Returns the axis of a group with lists of names as values; other axes as they are."""
-    if axis.key not in (*KINDS, *CHOICES):
+    if axis.key not in (*PLUGIN_KINDS, *CHOICES):
         return axis
     values: list[Value] = []
     for value in axis.values:
@@ -271,7 +271,7 @@ def _with_names(axis: Axis) -> Axis:
             raise UsageError(f"{axis.text}: expects a name" + (" or a list of names" if axis.key in LISTS else ""))
         if axis.key not in LISTS and len(listed) > 1:
             raise UsageError(f"{axis.text}: a {axis.key} is one name; sweep over several with -m {axis.key}=a,b")
-        names = listed if axis.key in KINDS else listed[0]
+        names = listed if axis.key in PLUGIN_KINDS else listed[0]
         values.append(Value(names, names))
     return replace(axis, values=tuple(values))
 

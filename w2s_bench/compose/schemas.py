@@ -14,8 +14,8 @@ from typing import Any, Literal
 from hydra.core.config_store import ConfigStore
 
 from w2s_bench.cells import Protocol
-from w2s_bench.protocols import Recipe
-from w2s_bench.registry import KINDS, Registry
+from w2s_bench.interfaces import Recipe
+from w2s_bench.registry import PLUGIN_KINDS, Registry
 from w2s_bench.registry.options import Option, declared
 
 CONF = "pkg://w2s_bench.conf"
@@ -49,7 +49,7 @@ def recipe_options() -> dict[str, Option]:
 def register(registry: Registry) -> None:
     """Puts the settings and all entries into Hydra's ConfigStore, in place of those of an earlier registry."""
     store = ConfigStore.instance()
-    for kind in KINDS:
+    for kind in PLUGIN_KINDS:
         store.repo.pop(kind, None)
         for entry in registry.entries(kind):
             package = f"{kind}.{entry.name}" if kind in LISTS else kind

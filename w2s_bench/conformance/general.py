@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from w2s_bench import protocols
+from w2s_bench import interfaces
 from w2s_bench.conformance.findings import Failed, Noted, Skipped
 from w2s_bench.errors import UsageError
 from w2s_bench.registry import Registration, Registry
@@ -56,7 +56,7 @@ def documented(subject: Subject) -> None:
     control = bool(getattr(cls, "control", False))
     told = {
         "its source": control or getattr(cls, "source", None) or "source" in doc or "baseline" in doc,
-        "its defaults": control or "default" in doc or not protocols.options_of(cls),
+        "its defaults": control or "default" in doc or not interfaces.options_of(cls),
         "its cost": control or "cost" in doc,
     }
     missing = [what for what, found in told.items() if not found]
@@ -66,7 +66,7 @@ def documented(subject: Subject) -> None:
 
 def options(subject: Subject) -> str:
     """Options have types, valid defaults and help."""
-    own = protocols.options_of(subject.entry.cls)
+    own = interfaces.options_of(subject.entry.cls)
     if own is None:
         return "none"
     helps = help_texts(subject.entry.kind, subject.entry.cls)

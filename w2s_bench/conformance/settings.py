@@ -10,7 +10,7 @@ from w2s_bench.conformance.findings import Failed
 from w2s_bench.conformance.general import Subject as Entry
 from w2s_bench.conformance.toy import ToyTask
 from w2s_bench.errors import UsageError
-from w2s_bench.protocols import Recipe, Sizes, Split, TaskInfo
+from w2s_bench.interfaces import Recipe, Sizes, Split, TaskInfo
 
 SIZES = Sizes(n_supervision=96, n_transfer=48, n_validation=24, n_test=48)
 RECIPE = Recipe(body_lr=1e-3, head_lr=1e-2, batch_size=16)

@@ -14,7 +14,7 @@ from w2s_bench.conformance.findings import Failed, Skipped, once
 from w2s_bench.conformance.settings import RECIPE, SEED, Place, Placed
 from w2s_bench.conformance.trial import streams
 from w2s_bench.errors import UsageError
-from w2s_bench.protocols import Backbone, Tuning
+from w2s_bench.interfaces import Backbone, Tuning
 
 TEXTS = 16
 EXTRA = 3

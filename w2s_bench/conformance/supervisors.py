@@ -11,7 +11,7 @@ import numpy as np
 from w2s_bench.conformance.findings import Failed, Skipped, once
 from w2s_bench.conformance.settings import RECIPE, SEED, Place, Placed
 from w2s_bench.errors import UsageError
-from w2s_bench.protocols import Inputs, Lesson
+from w2s_bench.interfaces import FitContext, Inputs
 
 PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 """How a pickle begins."""
@@ -35,12 +35,12 @@ class Subject(Placed):
 
         made, split = self.entry.build(self.options), place.splits["supervision"]
         with streams(SEED):
-            made.fit(split.inputs, np.array(split.truth), self.lesson(place))
+            made.fit(split.inputs, np.array(split.truth), self.context(place))
         return made
 
-    def lesson(self, place: Place) -> Lesson:
+    def context(self, place: Place) -> FitContext:
         """Returns what comes with the examples."""
-        return Lesson(place.task, SEED, RECIPE)
+        return FitContext(place.task, SEED, RECIPE)
 
     @once
     def votes(self) -> np.ndarray:
@@ -78,7 +78,7 @@ def probabilities(subject: Subject) -> str:
 def same_seed(subject: Subject) -> None:
     """Fitted twice with one seed it votes the same, bit for bit."""
     place, _ = subject.fitted
-    _compare(subject.votes, subject.label(subject.fit(place), place.splits["test"].inputs), "draw from lesson.seed")
+    _compare(subject.votes, subject.label(subject.fit(place), place.splits["test"].inputs), "draw from context.seed")
 
 
 def each_text_alone(subject: Subject) -> None:
@@ -109,7 +109,7 @@ def saves(subject: Subject) -> str:
             if start.startswith(PICKLES) or b"data.pkl" in start:
                 raise Failed(f"{file.name} is a pickle", "write JSON, npz without objects, or safetensors")
         again = subject.entry.build(subject.options)
-        again.restore(folder, subject.lesson(place))
+        again.restore(folder, subject.context(place))
         votes = subject.label(again, place.splits["test"].inputs)
         _compare(subject.votes, votes, "save all that `label` rests on", close=1e-6)
         return ", ".join(f.name for f in files) or "nothing was needed"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from w2s_bench.errors import UsageError
-from w2s_bench.registry import KINDS, Registration, Registry, loading
+from w2s_bench.registry import PLUGIN_KINDS, Registration, Registry, loading
 from w2s_bench.registry.loading import Broken, Found
 
 
@@ -42,13 +42,13 @@ def resolve(target: str, everything: Registry) -> Target:
         raise UsageError(f"{target}: there is no such file and no such folder")
     if _spec(target):
         return _alone([target])
-    known = [n for k in KINDS for n in everything.names(k)] + [*everything.metrics, *everything.suites]
+    known = [n for k in PLUGIN_KINDS for n in everything.names(k)] + [*everything.metrics, *everything.suites]
     sentence = everything.missing("name", target, known).replace("`w2s list names`", "`w2s list`")
     raise UsageError(f"{sentence}; nor is there a file, a folder or a module of this name")
 
 
 def _named(name: str, everything: Registry) -> Target | None:
-    entries = [everything.get(k, name) for k in KINDS if name in everything.names(k)]
+    entries = [everything.get(k, name) for k in PLUGIN_KINDS if name in everything.names(k)]
     metrics, suites = ([name] if name in known else [] for known in (everything.metrics, everything.suites))
     broken = [b for b in everything.broken if name == b.name.rpartition(".")[2] or name in b.entries]
     if not (entries or metrics or suites or broken):
@@ -99,7 +99,7 @@ def _alone(names: list[str]) -> Target:
                 registry.broken.append(result)
     registry.register_all()
     target.registry = registry
-    target.entries = [e for kind in KINDS for e in registry.entries(kind)]
+    target.entries = [e for kind in PLUGIN_KINDS for e in registry.entries(kind)]
     target.metrics, target.suites, target.broken = [*registry.metrics], [*registry.suites], registry.broken
     return target
 

@@ -11,7 +11,7 @@ import numpy as np
 from w2s_bench.conformance.findings import Failed, Noted, Skipped, once
 from w2s_bench.conformance.general import Subject as Entry
 from w2s_bench.errors import UsageError
-from w2s_bench.protocols import SPLITS, Inputs, Sizes, Split
+from w2s_bench.interfaces import SPLITS, Inputs, Sizes, Split
 
 SIZES = Sizes(n_supervision=120, n_transfer=160, n_validation=40, n_test=120)
 DOUBT = 6.0

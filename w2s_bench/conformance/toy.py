@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from w2s_bench.protocols import Backbone, Inputs, Lesson, Sizes, Split
+from w2s_bench.interfaces import Backbone, FitContext, Inputs, Sizes, Split
 
 WORDS = [f"w{i}" for i in range(64)]
 VALUES = np.random.default_rng(7).normal(size=64)
@@ -80,7 +80,7 @@ class ToySupervisor:
     def __init__(self, options: Options) -> None:
         self.options = options
 
-    def fit(self, inputs: Inputs, truth: np.ndarray, lesson: Lesson) -> None:
+    def fit(self, inputs: Inputs, truth: np.ndarray, context: FitContext) -> None:
         """Solves the ridge regression."""
         x = self._counts(inputs)
         self.weights = np.linalg.solve(x.T @ x + np.eye(x.shape[1]), x.T @ (2.0 * truth - 1.0))
@@ -104,7 +104,7 @@ class ToySupervisor:
         """Writes weights.json."""
         (folder / "weights.json").write_text(json.dumps(self.weights.tolist()))
 
-    def restore(self, folder: Path, lesson: Lesson) -> None:
+    def restore(self, folder: Path, context: FitContext) -> None:
         """Reads it."""
         self.weights = np.array(json.loads((folder / "weights.json").read_text()))
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from w2s_bench.conformance.toy import ToyStudent, ToySupervisor, ToyTask
-from w2s_bench.protocols import Inputs, Lesson, Recipe, Sizes, Split, TaskInfo
+from w2s_bench.interfaces import FitContext, Inputs, Recipe, Sizes, Split, TaskInfo
 from w2s_bench.seeds import derive
 from w2s_bench.training.life import Bench, raise_student
 from w2s_bench.training.meter import Meter
@@ -124,11 +124,11 @@ def _fitted(supervisors: int) -> list[tuple[int, ToySupervisor]]:
     made = []
     for k, words in enumerate(KNOWN[:supervisors]):
         supervisor = ToySupervisor(ToySupervisor.Options(words=words))
-        supervisor.fit(split.inputs, split.truth, Lesson(task, k, RECIPE))
+        supervisor.fit(split.inputs, split.truth, FitContext(task, k, RECIPE))
         with tempfile.TemporaryDirectory() as folder:  # frozen, as a cell would have it
             supervisor.save(Path(folder))
             again = ToySupervisor(ToySupervisor.Options(words=words))
-            again.restore(Path(folder), Lesson(task, k, RECIPE))
+            again.restore(Path(folder), FitContext(task, k, RECIPE))
         made.append((k, again))
     return made
 

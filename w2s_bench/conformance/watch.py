@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from w2s_bench import hookimpl, protocols
+from w2s_bench import hookimpl, interfaces
 from w2s_bench.registry import Registration, stacking
 
 REMEDY = {
@@ -39,7 +39,7 @@ def watched(entry: Registration, options: dict[str, Any], watch: Watch) -> Calla
         i.method: _seen(getattr(entry.cls, i.method), i, watch) for i in stacking.implementations(entry.cls)
     }  # fmt: skip
     cls = type(entry.cls.__name__, (entry.cls,), {**methods, "__module__": entry.cls.__module__})
-    return functools.partial(protocols.build, cls, {**entry.options, **options})
+    return functools.partial(interfaces.build, cls, {**entry.options, **options})
 
 
 def _seen(method: Any, implementation: stacking.Implementation, watch: Watch) -> Any:

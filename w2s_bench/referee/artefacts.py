@@ -22,7 +22,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from w2s_bench import exchange
-from w2s_bench.referee.plan import KINDS, Stage
+from w2s_bench.referee.plan import STAGE_KINDS, Stage
 
 
 class Cache:
@@ -143,7 +143,7 @@ class Cache:
 def size_by_kind(root: Path) -> dict[str, tuple[int, int]]:
     """Returns (artefacts, bytes) of each kind of stage in the cache at `root`."""
     out = {}
-    for kind in KINDS:
+    for kind in STAGE_KINDS:
         files = [p for p in (root / "referee" / kind).glob("*/*/**/*") if p.is_file()]
         artefacts = sum(p.name == "manifest.json" for p in files)
         out[kind] = (artefacts, sum(p.stat().st_size for p in files))

@@ -107,10 +107,10 @@ def _cache_content(root: Path) -> Finding:
 
 
 def _plugins() -> list[Finding]:
-    from w2s_bench.registry import KINDS, load
+    from w2s_bench.registry import PLUGIN_KINDS, load
 
     registry = load()
-    counts = ", ".join(f"{len(registry.names(k))} {k}s" for k in KINDS)
+    counts = ", ".join(f"{len(registry.names(k))} {k}s" for k in PLUGIN_KINDS)
     broken = [
         Finding(f"plugin {b.name}", "wrong", b.reason, f"mend or uninstall {b.distribution}") for b in registry.broken
     ]

@@ -19,8 +19,8 @@ import numpy as np
 from w2s_bench import exchange
 from w2s_bench.cells import Entry, Run
 from w2s_bench.errors import W2SError
+from w2s_bench.interfaces import TaskInfo
 from w2s_bench.jobs import Job
-from w2s_bench.protocols import TaskInfo
 from w2s_bench.referee.plan import Stage, names_a_place
 
 INPUTS = {

@@ -24,13 +24,13 @@ from typing import Any
 from w2s_bench import __version__, splitting
 from w2s_bench.cells import PROTOCOL_VERSION, Cell, Entry, digest
 from w2s_bench.errors import W2SError
-from w2s_bench.protocols import Recipe, Sizes
+from w2s_bench.interfaces import Recipe, Sizes
 from w2s_bench.seeds import derive
 
 SCHEMA = 1
 """Of the record (see the contract); part of a record's digest."""
 
-KINDS = ("prepare", "supervise", "ceiling", "train")
+STAGE_KINDS = ("prepare", "supervise", "ceiling", "train")
 """Stages, each after all that it may need."""
 
 OWNED = ("tune", "body_lr", "head_lr", "max_length")
@@ -140,7 +140,7 @@ class _Planner:
         self.registry = registry
         self.source = training_source()
         self.splitting = splitting_source()
-        self.stages: dict[str, dict[str, Stage]] = {kind: {} for kind in KINDS}
+        self.stages: dict[str, dict[str, Stage]] = {kind: {} for kind in STAGE_KINDS}
         self._known: dict[Any, Any] = {}
         self._kept: list[Any] = []  # what is known by its id must not be collected
 
@@ -149,7 +149,7 @@ class _Planner:
         for index, cell in enumerate(cells):
             one = self._cell(cell, commands[index] if index < len(commands) else "")
             planned.setdefault(one.digest, one)
-        stages = {digest: stage for kind in KINDS for digest, stage in self.stages[kind].items()}
+        stages = {digest: stage for kind in STAGE_KINDS for digest, stage in self.stages[kind].items()}
         return Plan(stages, list(planned.values()))
 
     def _once(self, what: str, *subjects: Any, make: Callable[[], Any]) -> Any:

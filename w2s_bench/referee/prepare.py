@@ -20,7 +20,7 @@ import numpy as np
 
 from w2s_bench import exchange
 from w2s_bench.errors import W2SError
-from w2s_bench.protocols import SPLITS, Inputs, Split
+from w2s_bench.interfaces import SPLITS, Inputs, Split
 from w2s_bench.referee.plan import Stage, sizes_of, without_places
 
 TARGET = "w2s_bench.referee.prepare:run"

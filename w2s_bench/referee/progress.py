@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from w2s_bench.referee.plan import KINDS, PlannedCell, Stage
+from w2s_bench.referee.plan import STAGE_KINDS, PlannedCell, Stage
 
 
 def spell(seconds: float) -> str:
@@ -29,9 +29,9 @@ class Progress:
 
     def __init__(self, console: Console | None, stages: dict[str, Stage], cells: int, slots: int) -> None:
         self.console = console or Console(stderr=True)
-        self.total = {k: sum(s.kind == k for s in stages.values()) for k in KINDS}
-        self.done = dict.fromkeys(KINDS, 0)
-        self.ran: dict[str, list[float]] = {k: [] for k in KINDS}
+        self.total = {k: sum(s.kind == k for s in stages.values()) for k in STAGE_KINDS}
+        self.done = dict.fromkeys(STAGE_KINDS, 0)
+        self.ran: dict[str, list[float]] = {k: [] for k in STAGE_KINDS}
         self.cells, self.cells_done, self.cells_failed, self.slots = cells, 0, 0, slots
         self.running: dict[str, tuple[str, float]] = {}
         self.live = Live(console=self.console, get_renderable=self._show, refresh_per_second=4, transient=True)
@@ -83,7 +83,7 @@ class Progress:
         if not known:
             return None
         rest = 0.0
-        for kind in KINDS:
+        for kind in STAGE_KINDS:
             own = self.ran[kind] or known
             rest += max(0, self.total[kind] - self.done[kind]) * sum(own) / len(own)
         return rest / self.slots
@@ -93,7 +93,7 @@ class Progress:
 
     def _show(self) -> Group:
         table = Table.grid(padding=(0, 2))
-        for kind in KINDS:
+        for kind in STAGE_KINDS:
             done, total = self.done[kind], self.total[kind]
             if total:
                 table.add_row(kind, ProgressBar(total=total, completed=done, width=30), f"{done}/{total}")

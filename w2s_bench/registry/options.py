@@ -15,12 +15,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Union
 
-from w2s_bench import protocols
+from w2s_bench import interfaces
 
 HARNESS_OPTIONS: dict[str, type | None] = {
-    "task": protocols.Sizes,
+    "task": interfaces.Sizes,
     "supervisor": None,
-    "student": protocols.Tuning,
+    "student": interfaces.Tuning,
     "mitigation": None,
 }
 """What every entry of a kind can be told, whatever its plugin."""
@@ -89,7 +89,7 @@ def declared(cls: type) -> dict[str, Option]:
 @functools.cache
 def options_for(kind: str, cls: type) -> Mapping[str, Option]:
     """Returns an entry's options: the harness's for its kind, then the plugin's own, which win."""
-    harness, own = HARNESS_OPTIONS[kind], protocols.options_of(cls)
+    harness, own = HARNESS_OPTIONS[kind], interfaces.options_of(cls)
     found = {**(declared(harness) if harness else {}), **(declared(own) if own is not None else {})}
     return types.MappingProxyType(found)
 
@@ -97,7 +97,7 @@ def options_for(kind: str, cls: type) -> Mapping[str, Option]:
 def help_texts(kind: str, cls: type) -> dict[str, str]:
     """Returns the docstring under each option's field, '' where there is none."""
     texts: dict[str, str] = {}
-    for holder in (HARNESS_OPTIONS[kind], protocols.options_of(cls)):
+    for holder in (HARNESS_OPTIONS[kind], interfaces.options_of(cls)):
         for owner in reversed(holder.__mro__ if holder else ()):
             if dataclasses.is_dataclass(owner):
                 texts |= _field_docstrings(owner)

@@ -18,17 +18,18 @@ from typing import Any
 
 import pluggy
 
-from w2s_bench import hookspecs, protocols
+from w2s_bench import hookspecs, interfaces
 from w2s_bench.errors import UsageError, W2SError
+from w2s_bench.interfaces import TASK_KINDS
 from w2s_bench.registry import loading, stacking
 from w2s_bench.registry.loading import Broken, Found, Source
 from w2s_bench.registry.options import Option, first_line, nearest, options_for
 
-KINDS = ("task", "supervisor", "student", "mitigation")
-PLURALS = {k: f"{k}s" for k in KINDS}
+PLUGIN_KINDS = ("task", "supervisor", "student", "mitigation")
+"""Kinds of plugin that cells are made of."""
+PLURALS = {k: f"{k}s" for k in PLUGIN_KINDS}
 METHODS = {"task": ("load", "fingerprint"), "supervisor": ("fit",), "student": ("backbone",), "mitigation": ()}
 """What a plugin of a kind must be able to do."""
-KINDS_OF_TASK = frozenset(protocols.KINDS)
 GUIDES = {"classification": "label", "preference": "label", "generation": "answer"}
 """How a supervisor guides in a task of each kind."""
 NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -59,7 +60,7 @@ class Registration:
 
     def build(self, options: dict[str, Any] | None = None) -> Any:
         """Returns a fresh plugin object; options that are not given keep the entry's values."""
-        return protocols.build(self.cls, {**self.options, **(options or {})})
+        return interfaces.build(self.cls, {**self.options, **(options or {})})
 
 
 class Registry:
@@ -73,7 +74,7 @@ class Registry:
         self.broken: list[Broken] = []
         self.extra: list[str] = []
         """Plugins given by `--plugins` and W2S_PLUGINS, as workers must load them too."""
-        self._entries: dict[str, dict[str, Registration]] = {k: {} for k in KINDS}
+        self._entries: dict[str, dict[str, Registration]] = {k: {} for k in PLUGIN_KINDS}
         self._origin: dict[tuple[str, str], Found] = {}
         self._plugins: list[Found] = []
         self._asked_for_commands = False
@@ -81,8 +82,8 @@ class Registry:
 
     def get(self, kind: str, name: str) -> Registration:
         """Returns the entry, or raises UsageError with the nearest valid name or the reason why it is broken."""
-        if kind not in KINDS:
-            raise UsageError(f"no plugin kind '{kind}'; the kinds are {', '.join(KINDS)}")
+        if kind not in PLUGIN_KINDS:
+            raise UsageError(f"no plugin kind '{kind}'; the kinds are {', '.join(PLUGIN_KINDS)}")
         entry = self._entries[kind].get(name)
         if entry is None:
             raise UsageError(self.missing(kind, name, self._entries[kind]))
@@ -155,7 +156,7 @@ class Registry:
 
     def register_all(self) -> None:
         """Asks every plugin for what it registers, plugin by plugin, so that one that raises costs only itself."""
-        for kind in KINDS:
+        for kind in PLUGIN_KINDS:
             self._call_each(f"register_{PLURALS[kind]}", functools.partial(self._registrar, kind))
         self._call_each("register_metrics", lambda found: functools.partial(self._register_metric, found))
         self._call_each("register_suites", lambda found: functools.partial(self._register_suite, found))
@@ -263,24 +264,24 @@ class Registry:
 
 def problem_of_class(kind: str, cls: type) -> str | None:
     """Returns in one sentence why a class cannot be a plugin of its kind, or None."""
-    served: Any = getattr(cls, "kinds", protocols.KINDS_WITH_CLASSES)
-    if isinstance(served, str) or not isinstance(served, Iterable) or not set(served) or set(served) - KINDS_OF_TASK:
-        return f"its `kinds` is {served!r}; write a set out of {', '.join(protocols.KINDS)}"
+    served: Any = getattr(cls, "kinds", interfaces.KINDS_WITH_CLASSES)
+    if isinstance(served, str) or not isinstance(served, Iterable) or not set(served) or set(served) - set(TASK_KINDS):
+        return f"its `kinds` is {served!r}; write a set out of {', '.join(TASK_KINDS)}"
     given = getattr(cls, "kind", None) if kind == "task" else None
-    guides = [GUIDES[k] for k in protocols.KINDS if k in served] if kind == "supervisor" else []
+    guides = [GUIDES[k] for k in TASK_KINDS if k in served] if kind == "supervisor" else []
     for method in (*METHODS[kind], *guides, *(["check"] if given == "generation" else [])):
         if not callable(getattr(cls, method, None)):
-            return f"a {kind} needs the method `{method}` (see w2s_bench.protocols.{kind.capitalize()})"
+            return f"a {kind} needs the method `{method}` (see w2s_bench.interfaces.{kind.capitalize()})"
     # a table's kind depends on its options
-    if kind == "task" and given not in protocols.KINDS and not isinstance(given, property):
-        return f"its `kind` is {given!r}; a task's kind is one of {', '.join(protocols.KINDS)}"
+    if kind == "task" and given not in TASK_KINDS and not isinstance(given, property):
+        return f"its `kind` is {given!r}; a task's kind is one of {', '.join(TASK_KINDS)}"
     if kind == "mitigation":
         needs: Any = getattr(cls, "needs", frozenset())
         if isinstance(needs, str) or not isinstance(needs, Iterable):
             return f"its `needs` is {needs!r}; write a set such as {{'features'}}"
         for need in needs:
-            if need not in protocols.NEEDS:
-                return f"it needs '{need}', which nobody offers; needs are {', '.join(sorted(protocols.NEEDS))}"
+            if need not in interfaces.NEEDS:
+                return f"it needs '{need}', which nobody offers; needs are {', '.join(sorted(interfaces.NEEDS))}"
         return stacking.problem_of_hooks(cls)
     return None
 

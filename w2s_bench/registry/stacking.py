@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from w2s_bench import hookspecs
 from w2s_bench.errors import UsageError
-from w2s_bench.protocols import KINDS_WITH_CLASSES
+from w2s_bench.interfaces import KINDS_WITH_CLASSES
 from w2s_bench.registry.options import nearest
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from zlib import crc32
 
 from w2s_bench import hookimpl
-from w2s_bench.protocols import Backbone
+from w2s_bench.interfaces import Backbone
 
 
 def encode(texts):

@@ -10,10 +10,10 @@ from w2s_bench import hookimpl
 class NewPlugin:
     """Naive Bayes: how often each word came with each class."""
 
-    def fit(self, inputs, truth, lesson):
+    def fit(self, inputs, truth, context):
         """Counts on the supervision split, each word once more than it was seen."""
         self.number = {word: i for i, word in enumerate(sorted({w for text in inputs.text for w in text.split()}))}
-        seen = np.ones((lesson.task.n_classes, len(self.number)))
+        seen = np.ones((context.task.n_classes, len(self.number)))
         np.add.at(seen, np.asarray(truth), self.counts(inputs))
         self.log_share = np.log(seen / seen.sum(1, keepdims=True))
 
@@ -29,7 +29,7 @@ class NewPlugin:
     def save(self, folder):
         (folder / "words.json").write_text(json.dumps([self.number, self.log_share.tolist()]))
 
-    def restore(self, folder, lesson):
+    def restore(self, folder, context):
         self.number, log_share = json.loads((folder / "words.json").read_text())
         self.log_share = np.array(log_share)
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from w2s_bench import hookimpl
-from w2s_bench.protocols import SPLITS, Inputs, Split
+from w2s_bench.interfaces import SPLITS, Inputs, Split
 
 
 class NewPlugin:

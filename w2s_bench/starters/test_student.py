@@ -6,7 +6,7 @@ import torch
 from new_plugin import NewPlugin
 
 from w2s_bench.conformance import check
-from w2s_bench.protocols import Inputs, Recipe, TaskInfo
+from w2s_bench.interfaces import Inputs, Recipe, TaskInfo
 from w2s_bench.training.finetune import finetune
 
 

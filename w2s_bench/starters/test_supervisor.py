@@ -6,7 +6,7 @@ import numpy as np
 from new_plugin import NewPlugin
 
 from w2s_bench.conformance import check
-from w2s_bench.protocols import Inputs, Lesson, Recipe, TaskInfo
+from w2s_bench.interfaces import FitContext, Inputs, Recipe, TaskInfo
 
 
 def test_conformance():
@@ -16,7 +16,7 @@ def test_conformance():
 
 def test_words_are_learnt():
     supervisor = NewPlugin()
-    lesson = Lesson(TaskInfo("moods", "classification", 2, ["bad", "good"]), 0, Recipe())
-    supervisor.fit(Inputs(["0", "1"], ["awful tea", "lovely tea"]), np.array([0, 1]), lesson)
+    context = FitContext(TaskInfo("moods", "classification", 2, ["bad", "good"]), 0, Recipe())
+    supervisor.fit(Inputs(["0", "1"], ["awful tea", "lovely tea"]), np.array([0, 1]), context)
     votes = supervisor.label(Inputs(["2", "3", "4"], ["lovely", "awful", "unheard of"]))
     assert votes[0, 1] > 0.5 > votes[1, 1] and votes[2, 1] == 0.5

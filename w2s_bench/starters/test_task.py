@@ -5,7 +5,7 @@ from pathlib import Path
 from new_plugin import NewPlugin
 
 from w2s_bench.conformance import check
-from w2s_bench.protocols import Sizes
+from w2s_bench.interfaces import Sizes
 
 
 def test_conformance():

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from w2s_bench.errors import W2SError
-from w2s_bench.protocols import Backbone, Inputs
+from w2s_bench.interfaces import Backbone, Inputs
 from w2s_bench.training.classifier import with_adapters
 
 UNLIKELY = -1e4

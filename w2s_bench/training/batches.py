@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from w2s_bench.cells import digest
-from w2s_bench.protocols import Backbone, Inputs
+from w2s_bench.interfaces import Backbone, Inputs
 
 WINDOW = 16
 """Batches that are sorted by length together: long enough to save padding, short enough to stay a shuffle."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from w2s_bench.errors import W2SError
-from w2s_bench.protocols import Backbone, TaskInfo
+from w2s_bench.interfaces import Backbone, TaskInfo
 
 HEAD_SCALE = 0.3
 """Head weights start at HEAD_SCALE / sqrt(width): small, so that the first steps do not shake the body."""

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from w2s_bench.protocols import Backbone, Inputs, Recipe, Round, TaskInfo
+from w2s_bench.interfaces import Backbone, Inputs, Recipe, Round, TaskInfo
 from w2s_bench.training.life import Bench, fit_round
 from w2s_bench.training.meter import Meter
 from w2s_bench.training.pool import Pool

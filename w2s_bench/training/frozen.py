@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from w2s_bench.protocols import Inputs
+from w2s_bench.interfaces import Inputs
 from w2s_bench.training.batches import cached_array, content_key
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from w2s_bench.errors import W2SError
-from w2s_bench.protocols import Round
+from w2s_bench.interfaces import Round
 from w2s_bench.training.batches import Batch
 
 

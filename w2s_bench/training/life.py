@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from w2s_bench.errors import W2SError
-from w2s_bench.protocols import Backbone, Recipe, Round, TaskInfo
+from w2s_bench.interfaces import Backbone, Recipe, Round, TaskInfo
 from w2s_bench.seeds import derive
 from w2s_bench.training.batches import Batch, bucketed, consecutive
 from w2s_bench.training.meter import Meter

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from w2s_bench.errors import W2SError
-from w2s_bench.protocols import Inputs, TaskInfo
+from w2s_bench.interfaces import Inputs, TaskInfo
 from w2s_bench.training.answers import labels_for, texts_of
 from w2s_bench.training.meter import Meter
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from w2s_bench import hookimpl, hookspecs
 from w2s_bench.errors import W2SError
-from w2s_bench.protocols import Round
+from w2s_bench.interfaces import Round
 from w2s_bench.training.batches import Batch
 from w2s_bench.training.guards import CHECKS, MitigationFailed, blame
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from w2s_bench.errors import W2SError
-from w2s_bench.protocols import Backbone, Inputs, Recipe, TaskInfo
+from w2s_bench.interfaces import Backbone, Inputs, Recipe, TaskInfo
 from w2s_bench.training.answers import Answerer, candidates_of, pack, write_on
 from w2s_bench.training.batches import Batch, Tokens, tokenise
 from w2s_bench.training.classifier import Classifier

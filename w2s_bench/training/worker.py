@@ -20,8 +20,8 @@ from torch import Tensor
 from w2s_bench import exchange
 from w2s_bench.cells import Entry
 from w2s_bench.errors import W2SError
+from w2s_bench.interfaces import Backbone, FitContext, Inputs, Recipe, Tuning
 from w2s_bench.jobs import Job
-from w2s_bench.protocols import Backbone, Inputs, Lesson, Recipe, Tuning
 from w2s_bench.registry import Registry, load
 from w2s_bench.seeds import derive
 from w2s_bench.training.answers import with_candidates
@@ -69,7 +69,7 @@ def supervise(job: Job, registry: Registry, inputs: dict[str, Inputs], folder: P
     name = job.entry.name
     supervisor = registry.get("supervisor", name).build(job.entry.options)
     truth = np.load(folder / "in" / "truth.npy", allow_pickle=False)
-    _blaming(name, "fit", supervisor.fit, inputs["supervision"], truth, Lesson(job.task, job.seed, job.recipe))
+    _blaming(name, "fit", supervisor.fit, inputs["supervision"], truth, FitContext(job.task, job.seed, job.recipe))
     asked = [split for split in ("transfer", "validation", "test") if split in inputs]
     how, form = ("answer", np.str_) if job.task.kind == "generation" else ("label", np.float32)
     guide = getattr(supervisor, how)
@@ -129,7 +129,7 @@ def _asked(job: Job, registry: Registry, k: int, entry: Entry, meter: Meter, fol
         saved = folder / "in" / "supervisors" / str(k)
         if not hasattr(supervisor, "restore") or not saved.is_dir():
             raise W2SError(f"supervisor {entry.name} cannot be asked during training: it offers no save and restore")
-        _blaming(entry.name, "restore", supervisor.restore, saved, Lesson(job.task, job.seed, job.supervision))
+        _blaming(entry.name, "restore", supervisor.restore, saved, FitContext(job.task, job.seed, job.supervision))
         return supervisor
 
     return Asked(entry.name, restore, meter)

@@ -1,4 +1,4 @@
-"""What the four plugin kinds hand over and receive. Protocols are structural: nobody inherits. No torch at import."""
+"""Interfaces of the four plugin kinds, structural (nobody inherits), and what passes through them. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-KINDS = ("classification", "preference", "generation")
-KINDS_WITH_CLASSES = KINDS[:2]
+TASK_KINDS = ("classification", "preference", "generation")
+"""Kinds of task."""
+KINDS_WITH_CLASSES = TASK_KINDS[:2]
 """What a plugin serves that does not say otherwise in its `kinds`."""
 SPLITS = ("supervision", "transfer", "validation", "test")
 
@@ -131,7 +132,7 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True)
-class Lesson:
+class FitContext:
     """What comes with the examples when a supervisor is fitted."""
 
     task: TaskInfo
@@ -144,7 +145,7 @@ class Lesson:
 class Supervisor(Protocol):
     """A weak model or person. Optional: `Options`, `fingerprint`, `kinds`, `reward`, `correct`, `save`, `restore`."""
 
-    def fit(self, inputs: Inputs, truth: np.ndarray, lesson: Lesson) -> None:
+    def fit(self, inputs: Inputs, truth: np.ndarray, context: FitContext) -> None:
         """Learns from the supervision split alone."""
 
     def label(self, inputs: Inputs) -> np.ndarray:
@@ -153,7 +154,7 @@ class Supervisor(Protocol):
     # answer(inputs) -> [N] texts, in place of `label` in generation tasks; an empty text abstains
     # reward(inputs, answers) -> [N] floats: how good these answers (class numbers or texts) are
     # correct(inputs, answers) -> [N] class numbers or texts: the same to accept, another to fix, -1 or "" to abstain
-    # save(folder) / restore(folder, lesson): so that a mitigation can go on asking the frozen supervisor
+    # save(folder) / restore(folder, context): so that a mitigation can go on asking the frozen supervisor
 
 
 @dataclass
