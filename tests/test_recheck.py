@@ -168,3 +168,36 @@ def test_a_rerun_of_the_verb(store):
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[1].startswith("equal    toy  toy_weak > toy  ")
     assert pq.read_table(store / "predictions" / f"{record_of(store, 'naive').stem}.parquet").num_rows == 360
+
+
+@pytest.mark.parametrize("task", ["sums_gen", "reviews_pairs"])
+def test_cells_of_the_other_kinds_are_rerun_and_compared(task, tmp_path, registry, engine):
+    """Answers in words are compared as such, preferences like classes; packed or not."""
+    sweep = [f"task={task}", "task.n_supervision=96", "task.n_transfer=64", "task.n_validation=10", "task.n_test=60",
+             "supervisor=[ladder_xs_0]", "student=ladder_xs", f"cache={tmp_path / 'cache'}"]  # fmt: skip
+    store = tmp_path / "store"
+    run = compose.cells(sweep, False, registry, store=str(store))
+    assert run_cells(run, registry, console=Console(file=io.StringIO()), engine=engine).ok == 1
+    done = rerun_cells(store, 1, 1, registry, engine=engine)
+    assert [(r.state, r.changed, r.reason) for r in done.cells] == [("equal", 0.0, None)]
+    pack(store, tmp_path / "packed")
+    assert [r.state for r in rerun_cells(tmp_path / "packed", 1, 1, registry, engine=engine).cells] == ["equal"]
+    bend_answers(store)
+    (row,) = rerun_cells(store, 1, 1, registry, engine=engine).cells
+    assert row.state == "out" and row.changed == pytest.approx(0.5)
+
+
+def bend_answers(store: Path) -> None:
+    """Changes every other test answer of the store's one cell, and mends the digest."""
+    (path,) = (store / "predictions").glob("*.parquet")
+    splits = exchange.read_predictions(path)
+    ids, answers = splits["test"]
+    if answers.ndim == 2:
+        changed = np.where((np.arange(len(answers)) % 2 == 0)[:, None], answers[:, ::-1], answers)
+    else:
+        changed = np.array([f"not {a}" if k % 2 == 0 else a for k, a in enumerate(answers.tolist())])
+    exchange.write_predictions(path, splits | {"test": (ids, changed)})
+    (record,) = (store / "records").glob("*.json")
+    content = json.loads(record.read_text())
+    content["predictions"]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    record.write_text(json.dumps(content))

@@ -142,31 +142,39 @@ def _compare(record: Record, made: list[Record], files: StoreFiles, row: Rerun) 
     row.differs = {k: [before.get(k), after[k]] for k in after if before.get(k) != after[k]}
     if not row.differs and record.digest != new.digest:
         row.differs["source of the training"] = [record.digest, new.digest]
-    told = record.raw["predictions"]
+    named = record.raw["predictions"]
     try:
-        ids, p = _predictions(record.files.read(told["path"]))
-        own_ids, own = _predictions(files.read(new.raw["predictions"]["path"]))
+        ids, before_answers = _predictions(record.files.read(named["path"]))
+        new_ids, new_answers = _predictions(files.read(new.raw["predictions"]["path"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        row.reason = f"its predictions cannot be read ({type(error).__name__})"
+        row.reason = f"its predictions cannot be read ({type(error).__name__}: {error})"
         return
-    if "data of the task" in row.differs or ids != own_ids or p.shape != own.shape:
+    if "data of the task" in row.differs or ids != new_ids or before_answers.shape != new_answers.shape:
         row.reason = "its data is another"
         return
-    if "run_sha256" in told:
-        own = rounded(own)
-    row.changed = float((p.argmax(1) != own.argmax(1)).mean())
+    if "run_sha256" in named and new_answers.ndim == 2:
+        new_answers = rounded(new_answers)
+    row.changed = float((_chosen(before_answers) != _chosen(new_answers)).mean())
     off = {side: abs(a - b) for side, (a, b) in row.accuracy.items()}
-    if not any(off.values()) and (p == own).all():
+    if not any(off.values()) and (before_answers == new_answers).all():
         row.state = "equal"
     elif row.changed <= CHANGED and max(off.values()) <= ACCURACY:
         row.state = "within"
 
 
 def _predictions(content: bytes) -> tuple[list[str], np.ndarray]:
-    """Returns ids and probabilities [N, C] on the test split."""
+    """Returns ids and probabilities [N, C] on the test split, in a generation task texts [N]."""
     table = exchange.read_table(content)
     table = table.filter(pc.equal(table["split"], "test"))
-    return table["id"].to_pylist(), exchange.probabilities_in(table)
+    ids = table["id"].to_pylist()
+    if "answer" in table.column_names:
+        return ids, np.array(table["answer"].to_pylist(), dtype=str)
+    return ids, exchange.probabilities_in(table)
+
+
+def _chosen(answers: np.ndarray) -> np.ndarray:
+    """Returns the answers [N]: the likeliest class of probabilities [N, C], texts as they are."""
+    return answers.argmax(1) if answers.ndim == 2 else answers
 
 
 def _provenance(record: Record) -> dict[str, Any]:
