@@ -83,7 +83,7 @@ def test_abstentions_are_uniform():
 
 @pytest.mark.parametrize(
     ("floor", "student", "ceiling", "pgr"),
-    [(0.6, 0.7, 0.8, 0.5), (0.6, 0.7, 0.6, None), (0.8, 0.7, 0.6, 0.5), (None, 0.7, 0.6, None), (0.6, 0.5, 0.8, -0.5)],
+    [(0.6, 0.7, 0.8, 0.5), (0.6, 0.7, 0.6, None), (0.8, 0.7, 0.6, None), (None, 0.7, 0.6, None), (0.6, 0.5, 0.8, -0.5)],
 )
 def test_recovered_gap(floor, student, ceiling, pgr):
     got = recovered(floor, student, ceiling)

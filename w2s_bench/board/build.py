@@ -15,9 +15,10 @@ from w2s_bench.board.controls import misbehaviour
 from w2s_bench.board.design import CEILING, FLOOR, Design, design_of
 from w2s_bench.board.families import Entry, compare_cells, compare_overall, compare_stacks, judge, resolved_gap
 from w2s_bench.board.labels import NAIVE, Group, Labels, labels_of
-from w2s_bench.board.rows import cost_of, imitation_of, mean_of, pareto, quality_of
+from w2s_bench.board.rows import cost_of, imitation_of, mean_of, no_gap_of, pareto, quality_of
 from w2s_bench.board.statistics import intervals
 from w2s_bench.store.files import stores_of
+from w2s_bench.store.gap import no_gap_in
 from w2s_bench.store.records import SCHEMA, Record, read_stores
 
 
@@ -249,7 +250,7 @@ def _show(design: Design, row: _Row, naive: list[Record], resolved: bool) -> dic
         elif shown["status"] == "ok":
             shown["status"] = "gap_unresolved"
     shown["cost"] = cost_of(row.done, naive)
-    return shown
+    return shown | no_gap_of(shown, [*row.done, *naive])
 
 
 def _cell(record: Record) -> dict[str, Any]:
@@ -263,7 +264,7 @@ def _cell(record: Record) -> dict[str, Any]:
         "reason": raw.get("reason"),
         "cell": record.cell,
         "accuracy": [raw["test"][w]["accuracy"] for w in ("floor", "student", "ceiling")] if record.ok else None,
-        "pgr": raw.get("pgr"),
+        "pgr": None if record.ok and no_gap_in(raw) else raw.get("pgr"),
         "predicted_rates": raw["test"]["student"].get("predicted_rates") if record.ok else None,
         "cost": raw.get("cost"),
         "provenance": {k: v for k, v in provenance.items() if k != "command"},

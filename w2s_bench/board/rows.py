@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from w2s_bench.store.gap import ceiling_steps, no_gap
 from w2s_bench.store.records import JOINT, JOINT_BITS, Record
 
 
@@ -74,6 +75,14 @@ def cost_of(records: list[Record], naive: list[Record]) -> dict[str, Any] | None
         comparable = own is not None and other and (alike or key != "seconds")
         out[f"{key}_over_naive"] = own / other if comparable and own is not None and other else None
     return out
+
+
+def no_gap_of(row: dict[str, Any], records: list[Record]) -> dict[str, str]:
+    """Returns `no_gap`, a sentence, for a row whose ceiling is not above its floor; nothing for others."""
+    steps = next((s for r in records if (s := ceiling_steps(r.raw)) is not None), None)
+    student = None if row["imported"] else records[0].cell["student"]
+    sentence = no_gap(row["floor"]["mean"], row["ceiling"]["mean"], steps, student)
+    return {"no_gap": sentence} if sentence else {}
 
 
 def group_of(row: dict[str, Any]) -> tuple[Any, ...]:

@@ -119,5 +119,5 @@ def import_(format_: str, path: Path, store: str | None) -> None:
 def _pgr(row: dict[str, Any]) -> str:
     pgr = row["pgr"]
     if pgr is None:
-        return row["status"].replace("_", " ")
+        return f"no PGR: {row['no_gap']}" if row.get("no_gap") else row["status"].replace("_", " ")
     return f"PGR {pgr['mean']:.3f} [{pgr['low']:.3f}, {pgr['high']:.3f}]"

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from w2s_bench.referee.plan import STAGE_KINDS, PlannedCell, Stage
+from w2s_bench.store.gap import no_gap_in
 
 
 def spell(seconds: float) -> str:
@@ -70,7 +71,10 @@ class Progress:
         metric = cell.cell.protocol.metric
         value, pgr = record["test"]["student"][metric], record["pgr"]
         numbers = f"{metric} {value:.3f}" if value is not None else f"no {metric}"
-        self.say(f"[{self._at()}] {cell.cell.label()}  {numbers}  PGR " + ("-" if pgr is None else f"{pgr:.2f}"))
+        recovered = (
+            f"PGR {pgr:.2f}" if pgr is not None else f"no PGR: {no_gap_in(record) or f'{metric} is not defined'}"
+        )
+        self.say(f"[{self._at()}] {cell.cell.label()}  {numbers}  {recovered}")
 
     def cell_failed(self, cell: PlannedCell, status: str, reason: str) -> None:
         """Shows a cell without a result."""

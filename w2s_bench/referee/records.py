@@ -134,8 +134,11 @@ def _cost(cell: PlannedCell, found: Mapping[str, Path], computed: set[str]) -> d
     }
     stages = {}
     for kind, digests in groups.items():
-        seconds = sum(exchange.read_json(found[d] / "cost.json")["seconds"] for d in digests)
+        costs = [exchange.read_json(found[d] / "cost.json") for d in digests]
+        seconds = sum(c["seconds"] for c in costs)
         stages[kind] = {"seconds": seconds, "cached": not any(d in computed for d in digests)}
+        if kind == "ceiling":
+            stages[kind]["steps"] = costs[0]["steps"]
     return {**vars(own), "stages": stages}
 
 

@@ -112,8 +112,11 @@ def measure(probabilities: np.ndarray, truth: np.ndarray, metrics: Mapping[str, 
 
 
 def recovered(floor: float | None, student: float | None, ceiling: float | None) -> float | None:
-    """Returns (student - floor) / (ceiling - floor); None without a gap. Whether a gap is one is for the board."""
-    if floor is None or student is None or ceiling is None or ceiling == floor:
+    """Returns (student - floor) / (ceiling - floor); None where the ceiling is not above the floor.
+
+    Whether the gap is more than chance is for the board to say.
+    """
+    if floor is None or student is None or ceiling is None or ceiling <= floor:
         return None
     return (student - floor) / (ceiling - floor)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from w2s_bench.referee.progress import spell
 from w2s_bench.referee.store import RUNNING, heard
 from w2s_bench.store.escape import plain
 from w2s_bench.store.files import StoreFiles
+from w2s_bench.store.gap import no_gap_in
 from w2s_bench.store.records import read_record
 
 
@@ -49,6 +51,7 @@ def look(given: str | None = None) -> dict[str, Any]:
         "to_do": to_do,
         "suites": suites,
         "failures": [{"cell": label(r["cell"]), "status": r["status"], "reason": r.get("reason")} for r in failures],
+        "no_gap": _without_gap(r for r in records if r["status"] == "ok"),
         "unusable": unusable,
         "seconds": {
             # over all records each stage stands once as not cached
@@ -84,8 +87,22 @@ def describe(found: dict[str, Any]) -> str:
         rest = f"; to do: about {spell(seconds['left'])} of work" if found["to_do"] and seconds["left"] else ""
         lines.append("nothing is running" + rest)
     lines += [f"{f['status']}: {f['cell']}: {f['reason']}" for f in found["failures"]]
+    lines += [f"no PGR in {g['cells']} cells like {g['cell']}: {g['reason']}" for g in found["no_gap"]]
     lines += [f"unusable: {line}" for line in found["unusable"]]
     return "\n".join(plain(line) for line in lines)
+
+
+def _without_gap(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns how many cells have a ceiling that is not above the floor, and why, by task, supervisors and student."""
+    groups: dict[str, dict[str, Any]] = {}
+    for record in records:
+        reason = no_gap_in(record)
+        if reason is not None:
+            cell = record["cell"]
+            names = [cell["task"]["name"], [s["name"] for s in cell["supervisors"]], cell["student"]["name"]]
+            group = groups.setdefault(json.dumps(names), {"cell": label(cell), "reason": reason, "cells": 0})
+            group["cells"] += 1
+    return list(groups.values())
 
 
 def _planned(files: StoreFiles, name: str, unusable: list[str]) -> list[str]:

@@ -83,7 +83,7 @@ def _record(
             "joint": None,
         },
         "transfer": None,
-        "pgr": (student - floor) / gap if gap else None,
+        "pgr": (student - floor) / gap if gap > 0 else None,
         "cost": {"seconds": seconds, "device": None} if seconds is not None else None,
         "provenance": {"finished": None, "command": None},
         "predictions": None,

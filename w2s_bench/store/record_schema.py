@@ -6,9 +6,9 @@ from typing import Any
 
 SIDE = {"accuracy": float, "auroc": float, "log_loss": float, "ece": float}
 FILE = {"path": str, "sha256": str, "run_sha256": str}
-STAGES = {k: {"seconds": float} for k in ("prepare", "supervise", "ceiling", "train")}
+STAGES = {k: {"seconds": float, "steps": float} for k in ("prepare", "supervise", "ceiling", "train")}
 RECORD: dict[str, Any] = {
-    "protocol_settings": {},
+    "protocol_settings": {"metric": str},
     "suite": str,
     "reason": str,
     "track": str,
@@ -16,7 +16,14 @@ RECORD: dict[str, Any] = {
     "test": {"floor": SIDE, "student": SIDE, "ceiling": SIDE, "agreement": {}, "supervisors": {}, "joint": {}},
     "transfer": {},
     "pgr": float,
-    "cost": {"device": str, "seconds": float, "flops": float, "supervisor_calls": float, "stages": STAGES},
+    "cost": {
+        "device": str,
+        "seconds": float,
+        "steps": float,
+        "flops": float,
+        "supervisor_calls": float,
+        "stages": STAGES,
+    },
     "provenance": {"finished": str, "command": str, "git": {}, "host": {}, "plugins": [{"name": str}]},
     "predictions": FILE,
     "scores": FILE,

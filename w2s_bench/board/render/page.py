@@ -180,7 +180,7 @@ def _row(row: dict[str, Any], suite: str, limits: tuple[float, float]) -> dict[s
     word = "incomplete" if row["status"] == "incomplete" else over["verdict"] if over else ""
     if row["failed"]:
         word = f"{row['failed']} failed"
-    unresolved = row["status"] == "gap_unresolved"
+    unresolved = "no gap" if row.get("no_gap") else "gap unresolved" if row["status"] == "gap_unresolved" else ""
     pair = plain(f"{' + '.join(row['supervisors'])} > {row['student']}")
     task, mitigation = plain(row["task"]), plain(row["mitigation"])
     return {
@@ -194,7 +194,7 @@ def _row(row: dict[str, Any], suite: str, limits: tuple[float, float]) -> dict[s
         "pareto": row.get("pareto"),
         **_dial(row),
         "accuracy": _accuracy(row),
-        "pgr": _measured(row["pgr"], PGR_RANGE, "gap unresolved" if unresolved else interval(row["pgr"], 2), "pgr"),
+        "pgr": _measured(row["pgr"], PGR_RANGE, unresolved or interval(row["pgr"], 2), "pgr"),
         "over": _measured(over, limits, plus_minus(over, 3, True) if over else "", "over", word),
         "verdict": word,
         "verdict_class": _class(word),
@@ -242,8 +242,9 @@ def _details(row: dict[str, Any], cells: list[dict[str, Any]], shared: _Shared) 
         listed.append([*told, shared.number(source), *([] if common else [cell["command"]])])
     options = {k: shared.number(v) for k, v in cells[0]["cell"].items() if k != "seed"} if cells else {}
     floor, ceiling = plus_minus(row["floor"]), plus_minus(row["ceiling"])
+    no_gap = f". No PGR: {row['no_gap']}" if row.get("no_gap") else ""
     return {
-        "about": f"floor {floor}, student {plus_minus(row['student_accuracy'])}, ceiling {ceiling}",
+        "about": f"floor {floor}, student {plus_minus(row['student_accuracy'])}, ceiling {ceiling}{no_gap}",
         "answers": _answers(row, cells),
         "reasons": [plain(r) for r in row["reasons"]],
         "command": common,
@@ -309,7 +310,8 @@ def _accuracy(row: dict[str, Any]) -> dict[str, Any]:
         return {"value": "", "text": text, "picture": ""}
     low, high = sorted((floor["mean"], ceiling["mean"]))
     room = max(0.02, 0.35 * (high - low))
-    picture = _picture(value, (low - room, high + room), "acc", (floor["mean"], ceiling["mean"]))
+    gap = None if row.get("no_gap") else (low, high)
+    picture = _picture(value, (low - room, high + room), "acc", gap)
     return {"value": _value(value["mean"]), "text": text, "picture": picture}
 
 

@@ -163,7 +163,9 @@ def _about(rows: list[dict[str, Any]]) -> list[str]:
     if best["n_test"]:
         about += f", {best['n_test']:.0f} test examples"
     lines = [about]
-    if all(r["status"] != "ok" for r in rows) and any(r["status"] == "gap_unresolved" for r in rows):
+    if best.get("no_gap"):
+        lines.append(f"no PGR: {best['no_gap']}")
+    elif all(r["status"] != "ok" for r in rows) and any(r["status"] == "gap_unresolved" for r in rows):
         lines.append("gap unresolved: the ceiling does not clearly exceed the floor, so there is no PGR")
     if any(r["imported"] for r in rows):
         lines.append("imported accuracies: intervals over seeds alone")
@@ -200,7 +202,13 @@ def _cells(r: dict[str, Any]) -> list[str]:
     return [
         name_of(r),
         plus_minus(r["student_accuracy"]),
-        interval(r["pgr"], 2) if r["pgr"] else "unresolved" if r["status"] == "gap_unresolved" else "–",
+        interval(r["pgr"], 2)
+        if r["pgr"]
+        else "no gap"
+        if r.get("no_gap")
+        else "unresolved"
+        if r["status"] == "gap_unresolved"
+        else "–",
         plus_minus(over, 3, True) if over else "",
         probability(over["p_adjusted"]) if over else "",
         word,

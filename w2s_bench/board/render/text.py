@@ -70,7 +70,7 @@ def as_table(board: Board, wide: bool = False, width: int = 100, colour: bool = 
     return "\n".join(line.rstrip() for line in out.getvalue().split("\n"))
 
 
-STYLES = {"better": "bold green", "worse": "red", "incomplete": "yellow", "unresolved": "yellow"}
+STYLES = {"better": "bold green", "worse": "red", "incomplete": "yellow", "unresolved": "yellow", "no gap": "yellow"}
 
 
 def _shown(section: Section, wide: bool) -> list[int]:
