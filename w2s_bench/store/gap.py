@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeGuard
 
 FEW_STEPS = 50
 """With fewer steps the number of steps is what to raise first, with more the learning rate."""
@@ -50,5 +50,5 @@ def ceiling_steps(record: dict[str, Any]) -> int | None:
     return int(steps) if _is_number(steps) else None
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and math.isfinite(value)
