@@ -67,4 +67,6 @@ def test_columns_of_probabilities():
     for broken in ([[0.5, 0.5], [1.0]], [[0.5, None], [0.5, 0.5]], [[0.5, 0.5], None]):
         with pytest.raises(ValueError, match="p_student"):
             exchange.probabilities_in(pa.table({"p_student": pa.array(broken, type=pa.list_(pa.float32()))}))
+    with pytest.raises(ValueError, match="p_student is double"):
+        exchange.probabilities_in(pa.table({"p_student": [0.5]}))
     assert np.float32 == exchange.probabilities_in(table).dtype

@@ -99,6 +99,13 @@ def test_board_loads_neither_torch_nor_training_nor_referee():
     assert not of_package(loaded, *HEAVY, "w2s_bench.training", "w2s_bench.referee")
 
 
+def test_checking_a_store_loads_neither_torch_nor_pandas():
+    """They would take most of its time."""
+    verify = "from pathlib import Path\nfrom w2s_bench.store.verify import verify_store\n"
+    loaded = loaded_by(verify + "assert verify_store(Path('leaderboard/quick')).sound")
+    assert "pyarrow.parquet" in loaded and not of_package(loaded, *HEAVY, "pandas", "pyarrow.compute")
+
+
 def test_training_never_imports_referee():
     assert not offenders(room("training"), lambda p: of_package(imports_of(p), "w2s_bench.referee"))
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 import pyarrow.parquet as pq
 
 from w2s_bench.interfaces import Inputs
@@ -70,14 +70,29 @@ def read_table(source: Path | bytes, columns: list[str] | None = None) -> pa.Tab
         return file.read(columns=columns, use_threads=False)
 
 
+def numbers_in(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
+    """Returns a column of numbers; ValueError where it has holes, TypeError where it holds no numbers.
+
+    Not by arrow's own `to_numpy`: that imports pandas, which takes longer than checking a store.
+    """
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    if column.null_count:
+        raise ValueError("a column of numbers has holes")
+    return np.array(np.from_dlpack(column))
+
+
 def probabilities_in(table: pa.Table) -> np.ndarray:
     """Returns the column `p_student` as float32 [N, C]; ValueError where its rows differ in length or have holes."""
     column = table["p_student"].combine_chunks()
-    values = column.flatten()
+    if not pa.types.is_list(column.type):
+        raise ValueError(f"p_student is {column.type}, expected lists of floats")
+    ends = numbers_in(column.offsets)
+    values = column.values.slice(ends[0], ends[-1] - ends[0])
     classes = len(values) // max(len(column), 1)
-    if values.null_count or column.null_count or set(column.value_lengths().unique().to_pylist()) - {classes}:
+    if column.null_count or values.null_count or (np.diff(ends) != classes).any():
         raise ValueError("p_student has rows without a probability for each class")
-    return values.to_numpy(zero_copy_only=False).astype(np.float32).reshape(len(column), classes)
+    return numbers_in(values).astype(np.float32).reshape(len(column), classes)
 
 
 def write_inputs(path: Path, inputs: Inputs) -> None:
@@ -98,7 +113,7 @@ def read_inputs(path: Path) -> Inputs:
         table["id"].to_pylist(),
         table["text"].to_pylist(),
         table["other"].to_pylist() if "other" in names else None,
-        table["difficulty"].to_numpy() if "difficulty" in names else None,
+        numbers_in(table["difficulty"]) if "difficulty" in names else None,
     )
 
 
@@ -120,16 +135,18 @@ def write_predictions(path: Path, splits: Mapping[str, tuple[list[str], np.ndarr
     pq.write_table(pa.table(columns), path, compression="zstd", use_dictionary=["split"], column_encoding=encodings)
 
 
-def read_predictions(path: Path) -> dict[str, tuple[list[str], np.ndarray]]:
-    """Returns (ids, probabilities [N, C] or texts [N]) by split."""
-    table = read_table(path)
-    out = {}
-    for name in dict.fromkeys(table["split"].to_pylist()):
-        rows = table.filter(pa.compute.equal(table["split"], name))
-        said = (
-            np.array(rows["answer"].to_pylist(), dtype=str)
-            if "answer" in table.column_names
-            else probabilities_in(rows)
-        )
-        out[name] = (rows["id"].to_pylist(), said)
-    return out
+def read_predictions(source: Path | bytes) -> dict[str, tuple[list[str], np.ndarray]]:
+    """Returns (ids, probabilities [N, C] or texts [N]) by split, from a predictions file or its content."""
+    table = read_table(source)
+    ids, split = table["id"].to_pylist(), table["split"].to_pylist()
+    predicted = (
+        np.array(table["answer"].to_pylist(), dtype=str) if "answer" in table.column_names else probabilities_in(table)
+    )
+    kept = {name: [s == name for s in split] for name in dict.fromkeys(split)}
+    return {name: (list(compress(ids, rows)), predicted[rows]) for name, rows in kept.items()}
+
+
+def read_scores(source: Path | bytes) -> tuple[list[str], dict[str, np.ndarray]]:
+    """Returns the ids of the test examples and by `floor`, `student`, `ceiling` 1 for right and 0 for wrong [N]."""
+    table = read_table(source)
+    return table["id"].to_pylist(), {who: numbers_in(table[who]) for who in ("floor", "student", "ceiling")}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 
 from w2s_bench import exchange
 from w2s_bench.board.labels import NAIVE, Group
@@ -62,17 +61,15 @@ def _chance(record: Record) -> float | None:
     if isinstance(told, float):
         return told
     try:
-        table = exchange.read_table(record.files.read(record.raw["predictions"]["path"]))
-        table = table.filter(pc.equal(table["split"], "test"))
-        p = exchange.probabilities_in(table).astype(float)
+        ids, p = exchange.read_predictions(record.files.read(record.raw["predictions"]["path"]))["test"]
         if p.shape[1] > 2:
             return 1 / p.shape[1]
-        scores = exchange.read_table(record.files.read(record.raw["scores"]["path"]))
+        scored, right_of = exchange.read_scores(record.files.read(record.raw["scores"]["path"]))
     except (KeyError, TypeError, OSError, ValueError, IndexError):
         return None
-    right = dict(zip(scores["id"].to_pylist(), scores["student"].to_pylist(), strict=True))
+    right = dict(zip(scored, right_of["student"].tolist(), strict=True))
     chosen = p.argmax(1)
-    ones = np.array([c if right.get(i) else 1 - c for c, i in zip(chosen, table["id"].to_pylist(), strict=True)]).mean()
+    ones = np.array([c if right.get(i) else 1 - c for c, i in zip(chosen, ids, strict=True)]).mean()
     return float(chosen.mean() * ones + (1 - chosen.mean()) * (1 - ones))
 
 

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
-import pyarrow as pa
 
 from w2s_bench import exchange
 from w2s_bench.board.blocks import Block
@@ -162,10 +161,9 @@ def _scores_of(record: Record) -> tuple[np.ndarray, bytes] | str:
     """Returns right or wrong [3, n] with the ids' digest, or what is wrong with the file."""
     name = str(record.raw["scores"].get("path"))
     try:
-        table = exchange.read_table(record.files.read(name))
-        right = np.stack([table[c].to_numpy() for c in ("floor", "student", "ceiling")]).astype(np.int8)
-        names = table["id"].combine_chunks().cast(pa.string())
-        ids = hashlib.sha256(b"".join(bytes(b) for b in names.buffers()[1:])).digest()
+        names, by_side = exchange.read_scores(record.files.read(name))
+        right = np.stack(list(by_side.values())).astype(np.int8)
+        ids = hashlib.sha256("\0".join(names).encode()).digest()
     except (OSError, KeyError, ValueError, TypeError) as error:
         return f"{name} cannot be used ({type(error).__name__})"
     code = right[0] * 4 + right[1] * 2 + right[2]

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 
 from w2s_bench import exchange
 from w2s_bench.cells import digest
@@ -40,15 +39,29 @@ class Verification:
 class _Truths:
     """What scores and predictions together say about the truth: two records must not say different things."""
 
-    answer: dict[str, dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
-    right: dict[str, tuple[str, dict[str, tuple[int, int]]]] = field(default_factory=dict)
+    answer: dict[str, _Known] = field(default_factory=lambda: defaultdict(_Known))
+    right: dict[str, tuple[str, list[str], np.ndarray]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class _Answers:
-    chosen: dict[str, int]
-    """The likeliest class, by test example."""
-    classes: int
+@dataclass
+class _Known:
+    """The true answers that records have implied so far."""
+
+    ids: list[str] = field(default_factory=list)
+    row: dict[str, int] = field(default_factory=dict)
+    """By test example, its row in `answer`; `ids` are those of the record before, `rows` theirs."""
+    rows: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=int))
+    answer: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=int))
+    """A class, or -1 where none is implied yet."""
+
+    def clashes(self, ids: list[str], implied: np.ndarray) -> int:
+        """Returns how many of these answers contradict known ones, and keeps those that were not known."""
+        if ids != self.ids:
+            self.ids, self.rows = ids, np.array([self.row.setdefault(name, len(self.row)) for name in ids], dtype=int)
+            self.answer = np.append(self.answer, np.full(len(self.row) - len(self.answer), -1))
+        known = self.answer[self.rows]
+        self.answer[self.rows] = np.where(known < 0, implied, known)
+        return int(((known >= 0) & (implied >= 0) & (known != implied)).sum())
 
 
 def verify_store(path: Path) -> Verification:
@@ -96,20 +109,19 @@ def _check(record: Record, done: Verification, truths: _Truths) -> list[str]:
     done.predictions += predictions is not None
     done.scores += scores is not None
     try:
-        chosen = _answers(predictions) if predictions is not None else None
+        predicted = _test_split(predictions) if predictions is not None else None
         if scores is None:
             return found
-        table = exchange.read_table(scores)
-        ids = table["id"].to_pylist()
-        right = np.stack([table[c].to_numpy() for c in ("floor", "student", "ceiling")]).astype(int)
+        ids, by_side = exchange.read_scores(scores)
+        right = np.stack(list(by_side.values())).astype(int)
         if len(set(ids)) < len(ids):
             found.append("the score file names an example twice")
         counts = np.bincount(right[0] * 4 + right[1] * 2 + right[2], minlength=8)
         if list(counts) != [record.test["joint"].get(k, 0) for k in JOINT]:
             found.append("the score file does not give the record's joint counts")
         found += _check_floor(record, ids, right, truths)
-        if chosen is not None:
-            found += _check_answers(record, chosen, ids, right[1], truths)
+        if predicted is not None:
+            found += _check_answers(record, *predicted, ids, right[1], truths)
     except (ValueError, KeyError, TypeError, OSError) as error:
         found.append(f"its files cannot be read together ({type(error).__name__}: {error})")
     return found
@@ -162,19 +174,35 @@ def _check_floor(record: Record, ids: list[str], right: np.ndarray, truths: _Tru
     key = json.dumps(
         [cell["task"], cell["supervisors"], cell["student"], cell["seed"], record.protocol], sort_keys=True
     )
-    own = dict(zip(ids, zip(right[0].tolist(), right[2].tolist(), strict=True), strict=True))
-    other, known = truths.right.setdefault(key, (record.digest, own))
-    return (
-        []
-        if known == own
-        else [f"floor or ceiling scores differ from those of records/{other}.json, same group and seed"]
-    )
+    other, known_ids, known = truths.right.setdefault(key, (record.digest, ids, right[[0, 2]]))
+    at = _rows_of(known_ids, ids)
+    if at is not None and np.array_equal(right[[0, 2]][:, at], known):
+        return []
+    return [f"floor or ceiling scores differ from those of records/{other}.json, same group and seed"]
 
 
-def _answers(content: bytes) -> _Answers | None:
-    """Returns what a prediction file answers on the test split; None for answers in words, the referee's to judge."""
-    told = probabilities_of(content)
-    return _Answers(dict(zip(told[0], told[1].argmax(1).tolist(), strict=True)), told[1].shape[1]) if told else None
+def _rows_of(wanted: list[str], ids: list[str]) -> np.ndarray | None:
+    """Returns the rows in which `ids` has the wanted ones, None where it has others; no id comes twice."""
+    if wanted == ids:
+        return np.arange(len(ids))
+    row = dict(zip(ids, range(len(ids)), strict=True))
+    return np.array([row[name] for name in wanted]) if row.keys() == set(wanted) else None
+
+
+def _test_split(content: bytes) -> tuple[list[str], np.ndarray]:
+    """Returns ids and probabilities [N, C], or answers in words [N], of a prediction file's test split.
+
+    ValueError where probabilities are none, or an example is named twice.
+    """
+    ids, predicted = exchange.read_predictions(content).get("test", ([], np.empty((0, 0))))
+    if len(set(ids)) < len(ids):
+        raise ValueError("the prediction file names a test example twice")
+    if predicted.dtype.kind == "U":
+        return ids, predicted
+    p = predicted.astype(float)
+    if not np.isfinite(p).all() or (p < 0).any() or (abs(p.sum(1) - 1) > 1e-3).any():
+        raise ValueError("predicted probabilities are not finite, negative or do not sum to 1")
+    return ids, p
 
 
 def probabilities_of(content: bytes) -> tuple[list[str], np.ndarray] | None:
@@ -182,28 +210,21 @@ def probabilities_of(content: bytes) -> tuple[list[str], np.ndarray] | None:
 
     ValueError where its probabilities are none.
     """
-    table = exchange.read_table(content)
-    test = table.filter(pc.equal(table["split"], "test"))
-    ids = test["id"].to_pylist()
-    if len(set(ids)) < len(ids):
-        raise ValueError("the prediction file names a test example twice")
-    if "p_student" not in test.column_names or test["p_student"].null_count:
-        return None
-    p = exchange.probabilities_in(test).astype(float)
-    if p.ndim != 2 or not np.isfinite(p).all() or (p < 0).any() or (abs(p.sum(1) - 1) > 1e-3).any():
-        raise ValueError("predicted probabilities are not finite, negative or do not sum to 1")
-    return ids, p
+    ids, predicted = _test_split(content)
+    return None if predicted.dtype.kind == "U" else (ids, predicted)
 
 
-def _check_answers(record: Record, told: _Answers, ids: list[str], right: np.ndarray, truths: _Truths) -> list[str]:
-    """Returns lines where predictions and scores cannot both be true."""
-    if told.chosen.keys() != set(ids):
+def _check_answers(
+    record: Record, predicted_ids: list[str], predicted: np.ndarray, ids: list[str], right: np.ndarray, truths: _Truths
+) -> list[str]:
+    """Returns lines where predictions and scores cannot both be true. Words are the referee's to judge."""
+    at = _rows_of(ids, predicted_ids)
+    if at is None:
         return ["predictions and scores are about different test examples"]
+    if predicted.dtype.kind == "U":
+        return []
+    chosen = predicted.argmax(1)[at]
+    implied = np.where(right, chosen, 1 - chosen if predicted.shape[1] == 2 else -1)
     scope: list[Any] = [record.cell["task"]] + ([] if shared_test(record) else [record.seed])
-    known = truths.answer[json.dumps(scope, sort_keys=True)]
-    clashes = 0
-    for name, ok in zip(ids, right.tolist(), strict=True):
-        answer = told.chosen[name] if ok else 1 - told.chosen[name] if told.classes == 2 else None
-        if answer is not None and known.setdefault(name, answer) != answer:
-            clashes += 1
+    clashes = truths.answer[json.dumps(scope, sort_keys=True)].clashes(ids, implied)
     return [f"{clashes} test examples have another true answer than in the records before it"] if clashes else []

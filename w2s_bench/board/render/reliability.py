@@ -99,8 +99,8 @@ def _by_confidence(predictions: bytes, scores: bytes) -> np.ndarray | None:
     told = probabilities_of(predictions)
     if told is None:
         return None
-    table = exchange.read_table(scores, ["id", "student"])
-    known = dict(zip(table["id"].to_pylist(), table["student"].to_pylist(), strict=True))
+    ids, right_of = exchange.read_scores(scores)
+    known = dict(zip(ids, right_of["student"].tolist(), strict=True))
     if known.keys() != set(told[0]) or not {0, 1}.issuperset(known.values()):
         raise ValueError("predictions and scores are about different test examples, or a score is neither 0 nor 1")
     confidence = told[1].max(axis=1)
