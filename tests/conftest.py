@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
+
+os.environ["W2S_PLUGINS"] = ""  # what is installed beside the project is not what is tested
 
 
 @pytest.fixture(autouse=True)

@@ -48,8 +48,7 @@ def w2s(tmp_path, monkeypatch):
     """Types a line in an empty folder, with everything that a run writes below it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("W2S_CACHE", str(tmp_path / "cache"))
-    for name in ("W2S_STORE", "W2S_PLUGINS"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("W2S_STORE", raising=False)
 
     def w2s(*line: str, status: int = 0):
         result = CliRunner().invoke(cli, list(line))

@@ -68,8 +68,15 @@ def load(tmp_path):
 
 @pytest.mark.parametrize("name", stacking.SPECS)
 def test_every_hook_has_its_heading(name):
-    signature = f"`{name}{inspect.signature(getattr(hookspecs, name))}`"
+    signature = f"`{name}({', '.join(inspect.signature(getattr(hookspecs, name)).parameters)})`"
     assert signature in headings(HOOKS), f"docs/hooks.md has no heading {signature}"
+
+
+@pytest.mark.parametrize("name", stacking.SPECS)
+def test_every_hook_is_typed(name):
+    signature = inspect.signature(getattr(hookspecs, name))
+    untyped = [p.name for p in signature.parameters.values() if p.annotation is p.empty]
+    assert not untyped and signature.return_annotation is not signature.empty
 
 
 @pytest.mark.parametrize("name", stacking.COMBINES)

@@ -147,6 +147,41 @@ def test_environment_and_module(file, tmp_path, monkeypatch):
     assert registry.extra == ["found_module_for_test"]
 
 
+@pytest.fixture
+def installed(tmp_path, monkeypatch) -> Path:
+    """A folder on the path with an installed distribution whose entry point brings the mitigation `trick`."""
+    folder = tmp_path / "site"
+    info = folder / "its_name-1.2.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: its-name\nVersion: 1.2\n")
+    (info / "entry_points.txt").write_text("[w2s_bench]\nits = its_module_for_test\n")
+    (folder / "its_module_for_test.py").write_text(HEAD + textwrap.dedent(GOOD))
+    monkeypatch.syspath_prepend(folder)
+    return folder
+
+
+def test_an_empty_variable_loads_no_installed_distribution(installed, file, monkeypatch):
+    monkeypatch.delenv("W2S_PLUGINS")
+    assert load().get("mitigation", "trick").distribution == "its-name"
+    monkeypatch.setenv("W2S_PLUGINS", "")
+    assert "trick" not in load().names("mitigation")
+    mine = file(GOOD.replace("trick", "stunt"))
+    assert "stunt" in load([mine]).names("mitigation")  # what the call itself names is loaded all the same
+
+
+def test_a_trace_tells_what_is_loaded_and_from_where(installed, file, monkeypatch, capsys):
+    monkeypatch.delenv("W2S_PLUGINS")
+    monkeypatch.setenv("W2S_TRACE_PLUGINS", "1")
+    load([file("raise RuntimeError('boom')", "bad.py")])
+    lines = capsys.readouterr().err.splitlines()
+    assert all(" ms  " in line for line in lines) and any("plugins.metrics of w2s_bench" in line for line in lines)
+    assert any("its_module_for_test of its-name" in line for line in lines)
+    assert "bad.py of bad.py: broken: RuntimeError: boom" in lines[-1]
+    monkeypatch.setenv("W2S_TRACE_PLUGINS", "0")
+    load()
+    assert not capsys.readouterr().err
+
+
 @pytest.mark.parametrize("missing", ["nowhere/mine.py", "no_such_module_at_all"])
 def test_a_plugin_that_was_asked_for_must_be_there(missing):
     with pytest.raises(UsageError, match="there is no such file"):

@@ -24,8 +24,8 @@ LIGHT = ("w2s_bench.referee.prepare", "w2s_bench.registry", "pandas")
 PRELOAD = (*LIGHT, "torch", "lightning.pytorch", "w2s_bench.training.worker", *loading.built_ins())
 """What the fork server imports, so that workers need not; pyarrow looks for pandas whenever it makes an array."""
 
-HIDDEN = ("W2S_STORE", "W2S_CACHE", "W2S_PLUGINS")
-"""Variables that workers do not get: where records and caches lie, and plugin paths as seen from another folder."""
+HIDDEN = ("W2S_STORE", "W2S_CACHE", "W2S_PLUGINS", "W2S_TRACE_PLUGINS")
+"""Variables that workers do not get: where records and caches lie, and plugins, which they get with their job."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import os
 import pkgutil
 import re
 import sys
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -71,13 +72,30 @@ def our_version() -> str:
 
 
 def discover(extra: Sequence[str]) -> Iterator[Found | Broken]:
-    """Yields every plugin in the order in which it is registered: built-ins, entry points, W2S_PLUGINS, `extra`."""
+    """Yields every plugin in the order in which it is registered: built-ins, entry points, W2S_PLUGINS, `extra`.
+
+    Where W2S_PLUGINS is set and empty, no installed distribution is loaded: built-ins and `extra` alone. With
+    W2S_TRACE_PLUGINS=1 each plugin gets a line on stderr: how long it took, what it is and where it comes from.
+    """
+    trace = os.environ.get("W2S_TRACE_PLUGINS", "") not in ("", "0")
+    began = time.perf_counter()
+    for result in _discovered(extra):
+        if trace:
+            milliseconds = 1000 * (time.perf_counter() - began)
+            end = f": broken: {result.reason}" if isinstance(result, Broken) else ""
+            print(f"{milliseconds:7.1f} ms  {result.name} of {result.distribution}{end}", file=sys.stderr)
+        yield result
+        began = time.perf_counter()
+
+
+def _discovered(extra: Sequence[str]) -> Iterator[Found | Broken]:
     for name in built_ins():
         yield _module(name, OURS, our_version())
-    points = importlib.metadata.entry_points(group=GROUP)
+    named = os.environ.get("W2S_PLUGINS")
+    points = () if named == "" else importlib.metadata.entry_points(group=GROUP)
     for point in sorted(points, key=lambda p: (p.dist.name if p.dist else "", p.name)):
         yield _entry_point(point)
-    from_environment = [p.strip() for p in os.environ.get("W2S_PLUGINS", "").split(",")]
+    from_environment = [p.strip() for p in (named or "").split(",")]
     seen: set[str] = set()
     for given, strict in [*((p, False) for p in from_environment), *((p, True) for p in extra)]:
         key = os.path.realpath(given) if _is_path(given) else given
