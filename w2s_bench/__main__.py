@@ -9,8 +9,10 @@ def main() -> None:
 
     if sys.argv[1:2] == ["-sc"]:  # Hydra's completion calls the program without the verb
         from w2s_bench.compose.hydra_cli import complete
+        from w2s_bench.store.escape import guarded_output
 
-        complete(sys.argv[1:])
+        with guarded_output():
+            complete(sys.argv[1:])
     cli.main()
 
 

@@ -17,6 +17,7 @@ from w2s_bench.board.families import Entry, compare_cells, compare_overall, comp
 from w2s_bench.board.labels import NAIVE, Group, Labels, labels_of
 from w2s_bench.board.rows import cost_of, imitation_of, mean_of, no_gap_of, pareto, quality_of
 from w2s_bench.board.statistics import intervals
+from w2s_bench.store.escape import bounded, cut
 from w2s_bench.store.files import stores_of
 from w2s_bench.store.gap import no_gap_in
 from w2s_bench.store.records import SCHEMA, Record, read_stores
@@ -33,7 +34,7 @@ class Board:
     @property
     def cells(self) -> list[list[dict[str, Any]]]:
         """What the page shows when a row is opened: its records in short."""
-        return [[_cell(r) for r in own] for own in self.records]
+        return [[bounded(_cell(r), 10_000) for r in own] for own in self.records]
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -286,4 +287,6 @@ def rounded(value: Any) -> Any:
         return bool(value)
     if isinstance(value, float | np.floating):
         return round(float(value), 5) + 0.0 if np.isfinite(value) else None
+    if isinstance(value, str):
+        return cut(value, 1000)
     return int(value) if isinstance(value, np.integer) else value

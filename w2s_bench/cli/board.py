@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from w2s_bench.cli.main import write_line
+
 FORMATS = ("table", "json", "md", "csv", "latex", "html")
 STORE = click.option(
     "--store", "stores", multiple=True, metavar="DIR", help="Store to read; may be given more than once. [W2S_STORE]"
@@ -70,12 +72,11 @@ def plot(kind: str, stores: tuple[str, ...], suite: str | None, out: str | None)
     if kind == "reliability":
         from w2s_bench.board.render.reliability import with_reliability
         from w2s_bench.board.render.text import notes_shown
-        from w2s_bench.store.escape import plain
 
         notes: list[str] = []
         data = with_reliability(made, notes)
         for line in notes_shown(notes):
-            click.echo(f"note: {plain(line)}", err=True)
+            write_line(f"note: {line}", err=True)
     picture = draw_plot(kind, data, path.suffix.lstrip(".").lower())
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(picture)
@@ -91,7 +92,6 @@ def import_(format_: str, path: Path, store: str | None) -> None:
     import tempfile
 
     from w2s_bench.board import build_board
-    from w2s_bench.store.escape import plain
     from w2s_bench.store.files import StoreFiles, stores_of
     from w2s_bench.store.importers import import_results, write_records
     from w2s_bench.store.records import read_record
@@ -103,10 +103,10 @@ def import_(format_: str, path: Path, store: str | None) -> None:
         write_records(made, Path(alone))
         data = build_board([alone]).data
     for line in [*made.notes, *data["notes"]]:
-        click.echo(f"note: {plain(line)}", err=True)
+        write_line(f"note: {line}", err=True)
     for row in data["rows"]:
         where = f"{row['task']}  {'+'.join(row['supervisors'])} > {row['student']}  {row['mitigation']}"
-        click.echo(plain(f"{where}: {_pgr(row)}, {len(row['seeds'])} seeds"))
+        write_line(f"{where}: {_pgr(row)}, {len(row['seeds'])} seeds")
     files = StoreFiles(target)
     held = {r.protocol for name in files.names("records", ".json") for r in read_record(files, name, [])}
     if held - {r["protocol"] for r in made.records}:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from typing import Any
 
 import click
 
-from w2s_bench.cli.main import Session
+from w2s_bench.cli.main import Session, prints_apart, write_json
 from w2s_bench.errors import UsageError
 
 
@@ -33,9 +32,11 @@ def check(ctx: click.Context, target: str, options: tuple[str, ...], task: str |
 
     session = ctx.find_object(Session)
     assert session is not None
-    report = conformance.check(target, options=dict(map(_pair, options)), task=task, registry=session.registry)
+    registry, given = session.registry, dict(map(_pair, options))
+    with prints_apart("printed by the plugin while it was tried"):
+        report = conformance.check(target, options=given, task=task, registry=registry)
     if as_json:
-        click.echo(json.dumps(report.as_dict(), indent=1))
+        write_json(report.as_dict())
     else:
         click.echo(report.text(shutil.get_terminal_size((100, 24)).columns, colour=sys.stdout.isatty()))
     if not report.passed:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from w2s_bench.cli.main import VERBS, Session
+from w2s_bench.cli.main import VERBS, Session, write_json, write_line
 from w2s_bench.errors import UsageError
 from w2s_bench.registry import PLUGIN_KINDS, PLURALS, Registration, Registry
-from w2s_bench.registry.options import nearest
+from w2s_bench.registry.options import first_line, nearest
+from w2s_bench.store.escape import plain
 
 OTHERS = ("metrics", "suites", "engines", "verbs")
 LISTED = (*PLURALS.values(), *OTHERS)
@@ -37,7 +37,7 @@ def list_(ctx: click.Context, kind: str | None, as_json: bool) -> None:
     found: dict[str, list[dict[str, str]]] = {k: rows_of(k, registry, ctx) for k in kinds}
     broken = [{"name": b.name, "distribution": b.distribution, "reason": b.reason} for b in registry.broken]
     if as_json:
-        click.echo(json.dumps({**found, "broken": broken}, indent=1))
+        write_json({**found, "broken": broken})
         return
     for k, rows in found.items():
         _print(k, [(r["name"], _origin(r), r["summary"]) for r in rows])
@@ -52,7 +52,7 @@ def rows_of(kind: str, registry: Registry, ctx: click.Context) -> list[dict[str,
     if singular in PLUGIN_KINDS:
         lines = {e.name: f"{e.summary} {_preset(e)}".rstrip() for e in registry.entries(singular)}
     elif kind == "metrics":
-        lines = {n: _first_line(f.__doc__) for n, f in sorted(registry.metrics.items())}
+        lines = {n: first_line(f) for n, f in sorted(registry.metrics.items())}
     elif kind == "suites":
         lines = {n: _description(n, registry) for n in sorted(registry.suites)}
     elif kind == "engines":
@@ -64,7 +64,8 @@ def rows_of(kind: str, registry: Registry, ctx: click.Context) -> list[dict[str,
     found = []
     for name, line in lines.items():
         distribution, version = registry.origin(singular, name)
-        found.append({"name": name, "distribution": distribution, "version": version, "summary": line})
+        row = {"name": name, "distribution": distribution, "version": version, "summary": line}
+        found.append({key: plain(value, 200) for key, value in row.items()})
     return found
 
 
@@ -90,10 +91,6 @@ def _description(name: str, registry: Registry) -> str:
         return f"broken: {e}"
 
 
-def _first_line(doc: str | None) -> str:
-    return (doc or "").strip().partition("\n")[0]
-
-
 def _origin(row: dict[str, str]) -> str:
     return f"{row['distribution']} {row['version']}".strip()
 
@@ -102,6 +99,6 @@ def _print(title: str, rows: list[tuple[str, str, str]]) -> None:
     click.secho(title, bold=True)
     widths = [max((len(r[i]) for r in rows), default=0) for i in (0, 1)]
     for name, origin, line in rows:
-        click.echo(f"  {name:<{widths[0]}}  {origin:<{widths[1]}}  {line}".rstrip())
+        write_line(f"  {name:<{widths[0]}}  {origin:<{widths[1]}}  {line}".rstrip())
     if not rows:
         click.echo("  none")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
+import io
+import json
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from w2s_bench.errors import UsageError, W2SError
+from w2s_bench.store.escape import GuardedStream, bounded, guarded_output, of_error, plain
 
 if TYPE_CHECKING:
     from w2s_bench.registry import Registry
@@ -50,13 +54,16 @@ class Session:
 
     @functools.cached_property
     def registry(self) -> Registry:
-        """Returns all plugins, loaded when first asked for; a broken one that the user named is said on stderr."""
+        """Returns all plugins, loaded when first asked for; stderr names the broken ones that the user asked for."""
         from w2s_bench.registry import load
+        from w2s_bench.registry.loading import is_traced
 
-        registry = load(self.plugins)
+        traced = is_traced()  # then lines on stderr are what is asked for
+        with contextlib.nullcontext() if traced else prints_apart("printed by plugins while they were loaded"):
+            registry = load(self.plugins)
         for broken in registry.broken:
             if broken.asked:
-                click.echo(f"w2s: plugin {broken.name} is broken: {broken.reason}", err=True)
+                write_line(f"w2s: plugin {broken.name} is broken: {broken.reason}", True)
         return registry
 
 
@@ -68,13 +75,17 @@ class Verbs(click.Group):
         for name in self.commands.keys() - VERBS.keys():
             del self.commands[name]  # of plugins that an earlier call in this process had
         words, debug, plugins = hoist(list(sys.argv[1:] if args is None else args))
-        session = Session(tuple(plugins), debug)
+        with guarded_output():
+            self._answer(words, Session(tuple(plugins), debug), prog_name, extra)
+
+    def _answer(self, words: list[str], session: Session, prog_name: str | None, extra: dict[str, Any]) -> NoReturn:
         extra |= {"standalone_mode": False, "obj": session}
         try:
             code = super().main(words, prog_name or "w2s", **extra)
             sys.stdout.flush()
         except BrokenPipeError:
-            sys.stderr.close()  # the reader of our pipe has gone: nothing more to say
+            assert isinstance(sys.stderr, GuardedStream)
+            sys.stderr.unguarded.close()  # the reader of our pipe has gone: nothing more to say
             sys.exit(1)
         except (click.Abort, KeyboardInterrupt):
             click.echo("w2s: interrupted", err=True)
@@ -85,6 +96,8 @@ class Verbs(click.Group):
             _fail(session, str(e), 2)
         except W2SError as e:
             _fail(session, str(e), 1)
+        except Exception as e:
+            _fail(session, f"unexpected {of_error(e)}; --debug shows where it came from", 1)
         sys.exit(code if isinstance(code, int) else 0)
 
     def list_commands(self, ctx: click.Context | None) -> list[str]:
@@ -133,9 +146,36 @@ def hoist(words: list[str]) -> tuple[list[str], bool, list[str]]:
 
 def _fail(session: Session, message: str, status: int) -> NoReturn:
     if session.debug:
-        traceback.print_exc()
-    click.echo(f"w2s: {' '.join(message.split())}", err=True)
+        for line in traceback.format_exc().splitlines():
+            write_line(line, True)
+    write_line(f"w2s: {' '.join(message.split())}", True)
     sys.exit(status)
+
+
+def write_line(line: str, err: bool = False) -> None:
+    """Prints one line for people, cut and without control codes."""
+    click.echo(plain(line), err=err)
+
+
+@contextlib.contextmanager
+def prints_apart(what: str) -> Iterator[None]:
+    """Keeps what plugins print out of a verb's own output, which programs may read; stderr has the end of it."""
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+            yield
+    finally:
+        lines = printed.getvalue().strip().split("\n")
+        if lines != [""]:
+            left_out = f", the last 20 of {len(lines)} lines" if len(lines) > 20 else ""
+            write_line(f"w2s: {what}{left_out}:", True)
+            for line in lines[-20:]:
+                write_line(f"  {plain(line, 500)}", True)
+
+
+def write_json(value: Any) -> None:
+    """Prints a value for programs."""
+    click.echo(json.dumps(bounded(value), indent=1))
 
 
 @click.group("w2s", cls=Verbs, epilog=EPILOG, no_args_is_help=False, invoke_without_command=True)

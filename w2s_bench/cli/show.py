@@ -10,10 +10,11 @@ import click
 
 from w2s_bench import interfaces
 from w2s_bench.cli.list import rows_of
-from w2s_bench.cli.main import Session
+from w2s_bench.cli.main import Session, write_json
 from w2s_bench.errors import UsageError
 from w2s_bench.registry import PLUGIN_KINDS, Registration, Registry, stacking
 from w2s_bench.registry.options import help_texts
+from w2s_bench.store.escape import bounded, plain_lines
 
 OFFERS = ("label", "answer", "reward", "correct", "save")
 """What a supervisor may be able to do."""
@@ -41,7 +42,10 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
     if not found:
         sentence = registry.missing("name", name, everything)
         raise UsageError(sentence.replace("`w2s list names`", "`w2s list`"))
-    click.echo(json.dumps(found, indent=1) if as_json else "\n\n".join(text_of(f) for f in found))
+    if as_json:
+        write_json(found)
+    else:
+        click.echo(plain_lines("\n\n".join(text_of(bounded(f)) for f in found)))
 
 
 def describe(entry: Registration) -> dict[str, Any]:
@@ -53,7 +57,7 @@ def describe(entry: Registration) -> dict[str, Any]:
         "name": entry.name,
         "summary": entry.summary,
         "description": inspect.cleandoc(cls.__doc__ or ""),
-        "source": getattr(cls, "source", None),
+        "source": source if isinstance(source := getattr(cls, "source", None), str) else None,
         "distribution": entry.distribution,
         "version": entry.version,
         "source_sha256": entry.source_sha256,

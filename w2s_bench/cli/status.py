@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
 import click
+
+from w2s_bench.cli.main import write_json, write_line
 
 
 def add_commands(cli: click.Group) -> None:
@@ -22,7 +23,10 @@ def status(store: str | None, as_json: bool) -> None:
     from w2s_bench.referee.status import describe, look
 
     found = look(store)
-    click.echo(json.dumps(found, indent=1) if as_json else describe(found))
+    if as_json:
+        write_json(found)
+    else:
+        click.echo(describe(found))
 
 
 @click.command()
@@ -34,10 +38,12 @@ def doctor(store: str | None, as_json: bool) -> None:
 
     findings = examine(store)
     if as_json:
-        click.echo(json.dumps([vars(f) for f in findings], indent=1))
+        write_json([vars(f) for f in findings])
     else:
         for f in findings:
             mark = {"ok": "ok  ", "note": "note", "wrong": "FAIL"}[f.state]
-            click.echo(f"{mark}  {f.what}: {f.found}" + (f"\n      {f.remedy}" if f.remedy else ""))
+            write_line(f"{mark}  {f.what}: {f.found}")
+            if f.remedy:
+                write_line(f"      {f.remedy}")
     if any(f.state == "wrong" for f in findings):
         sys.exit(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 import sys
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from w2s_bench.cli.main import Session
+from w2s_bench.cli.main import Session, write_json, write_line
 from w2s_bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,7 +44,6 @@ def verify(
     session: Session, path: Path, k: int | None, seed: int | None, given: tuple[str, ...], as_json: bool
 ) -> None:
     """Checks a store: digests, scores against predictions, numbers against counts. Reruns cells of it, where asked."""
-    from w2s_bench.store.escape import plain
     from w2s_bench.store.verify import verify_store
 
     if k is None and (given or seed is not None):
@@ -54,9 +52,9 @@ def verify(
     found: dict[str, Any] = {**vars(done), "sound": done.sound}
     if not as_json:
         for line in done.problems:
-            click.echo(plain(line))
+            write_line(line)
         for line in done.notes:
-            click.echo(f"note: {plain(line)}")
+            write_line(f"note: {line}")
         counts = f"{done.records} records, {done.predictions} prediction files, {done.scores} score files"
         click.echo(f"{counts}: {'all hold' if done.sound else f'{len(done.problems)} problems'}")
     sound, interrupted = done.sound, False
@@ -69,9 +67,9 @@ def verify(
         found["rerun"] = {**asdict(again), "sound": again.sound, "tolerance": tolerance}
         if not as_json:
             for line in _lines(again):
-                click.echo(plain(line))
+                write_line(line)
     if as_json:
-        click.echo(json.dumps(found, indent=1))
+        write_json(found)
     if not sound:
         sys.exit(130 if interrupted else 1)
 

@@ -20,6 +20,7 @@ from w2s_bench.compose.values import Value
 from w2s_bench.errors import UsageError
 from w2s_bench.registry import PLUGIN_KINDS, Registration, Registry
 from w2s_bench.registry.options import nearest
+from w2s_bench.store.escape import message_of
 
 Given = tuple[Axis, Value]
 """An override with the value that it has in one cell."""
@@ -122,7 +123,7 @@ class Entries:
         try:  # the plugin's own checks, in its __post_init__
             cls(**{k: v for k, v in options.items() if k in cls.__dataclass_fields__})  # type: ignore[attr-defined]
         except Exception as e:
-            raise UsageError(f"{registration.kind} '{registration.name}': {e or type(e).__name__}") from e
+            raise UsageError(f"{registration.kind} '{registration.name}': {message_of(e)}") from e
 
     def default_student(self, name: str) -> Entry:
         """Returns a student entry as it is registered."""

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from w2s_bench.errors import W2SError
 from w2s_bench.registry import loading
+from w2s_bench.store.escape import plain
 
 STATUSES = {"pass": "green", "note": "yellow", "skipped": "dim", "fail": "bold red"}
 """What a check ends in, and its colour. A note says what would be better; only a fail makes a plugin fail."""
@@ -110,18 +111,19 @@ class Report:
         out = io.StringIO()
         console = Console(file=out, width=min(width, WIDTH), force_terminal=colour, no_color=not colour)
         for plugin in self.plugins:
-            console.print(Text(f"{plugin.kind} {plugin.name}", style="bold"), Text(plugin.origin, style="dim"))
+            console.print(Text(plain(f"{plugin.kind} {plugin.name}"), style="bold"), Text(plain(plugin.origin), "dim"))
             table = Table.grid(padding=(0, 2, 0, 0))
             table.add_column(no_wrap=True)
             table.add_column(no_wrap=True)
             table.add_column(overflow="fold")
             for f in plugin.findings:
                 status = Text("  " + ("FAIL" if f.status == "fail" else f.status), style=STATUSES[f.status])
-                said = Text(f.sentence.removeprefix("skipped: "), style="dim" if f.status == "skipped" else "")
+                sentence = plain(f.sentence.removeprefix("skipped: "))
+                said = Text(sentence, style="dim" if f.status == "skipped" else "")
                 table.add_row(status, f.check.replace("_", " "), said)
             console.print(table)
             console.print()
-        console.print(Text(self.summary, style="" if self.passed else "bold red"), soft_wrap=True)
+        console.print(Text(plain(self.summary), style="" if self.passed else "bold red"), soft_wrap=True)
         return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
     @property

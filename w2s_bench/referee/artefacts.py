@@ -103,10 +103,14 @@ class Cache:
         _to_disk(place.parent)
         return place
 
-    def note_failure(self, stage: Stage, text: str) -> Path:
-        """Returns the file that now holds a failed stage's traceback and output."""
+    def note_failure(self, stage: Stage, text: str, log: Path | None = None) -> Path:
+        """Returns the file that now holds all about a failed stage: this text, and the worker's whole output."""
         path = self._referee / "failures" / f"{stage.digest}.txt"
-        exchange.write_bytes(path, text.encode(errors="replace"))
+        exchange.write_bytes(path, text.encode(errors="backslashreplace"))
+        if log is not None and log.is_file():
+            with open(path, "ab") as file, open(log, "rb") as output:
+                file.write(b"\n\n--- output\n")
+                shutil.copyfileobj(output, file)
         return path
 
     def clean(self) -> None:

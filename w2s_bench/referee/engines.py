@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ from w2s_bench import exchange
 from w2s_bench.errors import UsageError, W2SError
 from w2s_bench.referee import server
 from w2s_bench.registry import loading
+from w2s_bench.store.escape import GuardedStream, of_error
 
 LIGHT = ("w2s_bench.referee.prepare", "w2s_bench.registry", "pandas")
 PRELOAD = (*LIGHT, "torch", "lightning.pytorch", "w2s_bench.training.worker", *loading.built_ins())
@@ -26,6 +28,11 @@ PRELOAD = (*LIGHT, "torch", "lightning.pytorch", "w2s_bench.training.worker", *l
 
 HIDDEN = ("W2S_STORE", "W2S_CACHE", "W2S_PLUGINS", "W2S_TRACE_PLUGINS")
 """Variables that workers do not get: where records and caches lie, and plugins, which they get with their job."""
+
+OUTPUT = "\n--- output\n"
+"""Stands between a traceback and a worker's output."""
+TAIL = 20_000
+"""Bytes of a worker's output that come with its end."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +92,9 @@ def last_words(folder: Path) -> tuple[str | None, str]:
     with contextlib.suppress(OSError, ValueError):
         error = exchange.read_json(folder / "error.json")
         message, details = str(error.get("message", "")).strip() or None, str(error.get("traceback", ""))
-    with contextlib.suppress(OSError):
-        details += "\n--- output\n" + (folder / "log.txt").read_bytes()[-20_000:].decode(errors="replace")
+    with contextlib.suppress(OSError), open(folder / "log.txt", "rb") as log:
+        log.seek(-min(TAIL, log.seek(0, os.SEEK_END)), os.SEEK_END)
+        details += OUTPUT + log.read().decode(errors="replace")
     return message, details
 
 
@@ -213,6 +221,15 @@ def _death(code: int) -> str:
     return f"ended with exit status {code} and no word, as `os._exit` or `sys.exit` in a plugin would do it"
 
 
+@contextlib.contextmanager
+def _logged(log: Path) -> Iterator[None]:
+    """Writes what is printed into a log too; on the screen, lines are cut."""
+    with open(log, "a", encoding="utf-8", errors="backslashreplace") as file:
+        out, err = (GuardedStream(stream, copy=file, width=1000) for stream in (sys.stdout, sys.stderr))
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            yield
+
+
 class InlineEngine:
     """Runs each stage in this process, at once: for a debugger. No isolation and no time limit."""
 
@@ -230,11 +247,12 @@ class InlineEngine:
             for name in HIDDEN:
                 os.environ.pop(name, None)
             os.chdir(folder)
-            server.call(target, str(folder))
+            with _logged(folder / "log.txt"):
+                server.call(target, str(folder))
         except SystemExit as end:
             code = end.code
         except Exception as error:
-            code, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
+            code, trace = of_error(error), traceback.format_exc()
         finally:
             os.chdir(here)
             os.environ.clear()

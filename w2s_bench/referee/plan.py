@@ -26,6 +26,7 @@ from w2s_bench.cells import PROTOCOL_VERSION, Cell, Entry, digest
 from w2s_bench.errors import W2SError
 from w2s_bench.interfaces import Recipe, Sizes
 from w2s_bench.seeds import derive
+from w2s_bench.store.escape import of_error
 
 SCHEMA = 1
 """Of the record (see the contract); part of a record's digest."""
@@ -179,7 +180,7 @@ class _Planner:
             except Exception as error:
                 raise W2SError(
                     f"{kind} {entry.name!r} ({registration.distribution}) could not say what its data is: "
-                    f"fingerprint() raised {type(error).__name__}: {error}"
+                    f"fingerprint() raised {of_error(error)}"
                 ) from error
         return {
             "plugin": registration.cls.__qualname__,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import time
 from typing import Any
 
@@ -12,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from w2s_bench.referee.plan import STAGE_KINDS, PlannedCell, Stage
+from w2s_bench.store.escape import guarded_output, plain
 from w2s_bench.store.gap import no_gap_in
 
 
@@ -29,29 +32,33 @@ class Progress:
     """The display of one sweep; use as a context manager."""
 
     def __init__(self, console: Console | None, stages: dict[str, Stage], cells: int, slots: int) -> None:
-        self.console = console or Console(stderr=True)
+        # what is shown here is clean; a live table needs codes that a guarded stream takes out
+        self.console = console or Console(file=getattr(sys.stderr, "unguarded", sys.stderr))
         self.total = {k: sum(s.kind == k for s in stages.values()) for k in STAGE_KINDS}
         self.done = dict.fromkeys(STAGE_KINDS, 0)
         self.ran: dict[str, list[float]] = {k: [] for k in STAGE_KINDS}
         self.cells, self.cells_done, self.cells_failed, self.slots = cells, 0, 0, slots
         self.running: dict[str, tuple[str, float]] = {}
+        self.stack = contextlib.ExitStack()
         self.live = Live(console=self.console, get_renderable=self._show, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Progress:
         if self.console.is_terminal:
             self.live.start()
+            self.stack.enter_context(guarded_output())  # the live display has put streams of its own in their place
         return self
 
     def __exit__(self, *_: Any) -> None:
+        self.stack.close()
         self.live.stop()
 
     def say(self, line: str) -> None:
         """Shows one line that stays."""
-        self.console.print(Text(line), soft_wrap=True)
+        self.console.print(Text(plain(line)), soft_wrap=True)
 
     def started(self, stage: Stage) -> None:
         """Shows a stage as running."""
-        self.running[stage.digest] = (stage.label, time.monotonic())
+        self.running[stage.digest] = (plain(stage.label, 200), time.monotonic())
 
     def ended(self, stage: Stage, seconds: float | None) -> None:
         """Counts a stage as done; None where there was nothing to do."""

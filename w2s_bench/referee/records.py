@@ -18,6 +18,7 @@ from w2s_bench.referee.plan import SCHEMA, PlannedCell, without_places
 from w2s_bench.referee.provenance import of_cell
 from w2s_bench.referee.scoring import Answers, Check, right_of, score
 from w2s_bench.referee.store import Store
+from w2s_bench.store.escape import bounded, of_error, plain
 
 
 class Recorder:
@@ -51,7 +52,7 @@ class Recorder:
         except W2SError:
             raise
         except Exception as error:
-            raise W2SError(f"a metric out of {', '.join(metrics)} raised {type(error).__name__}: {error}") from error
+            raise W2SError(f"a metric out of {', '.join(metrics)} raised {of_error(error)}") from error
         scores = None
         if not info["sealed"]:
             scores = self.store.write_scores(cell.digest, truth.test_ids, right_of(answers))
@@ -62,7 +63,10 @@ class Recorder:
             "predictions": self.store.write_predictions(cell.digest, found[cell.train] / "predictions.parquet"),
             "scores": scores,
         }
-        record["provenance"] |= {"task_fingerprint": info["fingerprint"], "backbones": _backbones(cell, found)}
+        record["provenance"] |= {
+            "task_fingerprint": plain(info["fingerprint"], 200),
+            "backbones": _backbones(cell, found),
+        }
         self.store.write_record(record)
         computed.difference_update(cell.stages)
         return record
@@ -77,7 +81,7 @@ class Recorder:
                 return task.check(answer, truth)
             except Exception as error:
                 raise W2SError(
-                    f"task {entry.name!r}: check({answer!r:.60}, {truth!r:.60}) raised {type(error).__name__}: {error}"
+                    f"task {entry.name!r}: check({answer!r:.60}, {truth!r:.60}) raised {of_error(error)}"
                 ) from error
 
         return check
@@ -147,4 +151,4 @@ def _backbones(cell: PlannedCell, found: Mapping[str, Path]) -> dict[str, Any]:
     sides = {"student": found[cell.train], "ceiling": found[cell.ceiling]}
     sides |= {f"supervisor {k}": found[d] for k, d in enumerate(cell.supervise)}
     read = {side: exchange.read_json(folder / "identity.json") for side, folder in sides.items()}
-    return without_places({side: identity for side, identity in read.items() if identity})
+    return bounded(without_places({side: identity for side, identity in read.items() if identity}), 500)

@@ -8,6 +8,7 @@ import shutil
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +22,14 @@ from w2s_bench.errors import W2SError
 from w2s_bench.jobs import Cost
 from w2s_bench.referee import handover, prepare
 from w2s_bench.referee.artefacts import Cache
-from w2s_bench.referee.engines import LIGHT, PRELOAD, Ended, Engine, make_engine
+from w2s_bench.referee.engines import LIGHT, OUTPUT, PRELOAD, Ended, Engine, make_engine
 from w2s_bench.referee.plan import Plan, PlannedCell, Stage, plan_cells
 from w2s_bench.referee.progress import Progress
 from w2s_bench.referee.provenance import without_machine
 from w2s_bench.referee.records import Recorder
 from w2s_bench.referee.sources import Changed, Sources
 from w2s_bench.referee.store import Announcement, Store, explained
+from w2s_bench.store.escape import plain
 
 WORKER = "w2s_bench.training.worker:run"
 FULL = "No space left on device"
@@ -109,7 +111,7 @@ def _name_failed(console: Console | None, store: Store, failed: list[PlannedCell
     for cell in failed:
         record = store.read(cell.digest) or {}
         line = f"{cell.cell.label()}  {record.get('status')} before: {record.get('reason')}"
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(plain(line), markup=False, highlight=False, soft_wrap=True)
     if failed:
         console.print(
             f"{len(failed)} cells failed before and were not tried again; `--retry failed` does", markup=False
@@ -231,6 +233,11 @@ class _Sweep:
                 status, reason = "failed", str(error)
         if place is None and FULL in reason + ended.details[-4000:]:
             raise W2SError(f"the disk is full ({stage.label}); free some space and run the same command again")
+        note = None
+        if place is None and ended.details:
+            trace = ended.details.rpartition(OUTPUT)[0] or ended.details
+            text = f"{stage.label}\n{status}: {reason}\n\n{trace}"
+            note = self.cache.note_failure(stage, text, folder / "log.txt")
         shutil.rmtree(folder, ignore_errors=True)
         self.cache.unlock(stage)
         if place is not None:
@@ -239,8 +246,7 @@ class _Sweep:
         else:
             reason = without_machine(reason, folder, self.cache.root, self.run.store)
             self.lost(stage, status, reason)
-            if ended.details:
-                note = self.cache.note_failure(stage, f"{stage.label}\n{status}: {reason}\n\n{ended.details}")
+            if note:
                 self.progress.say(f"    its traceback and output: {note}")
 
     def check(self, stage: Stage, folder: Path, ended: Ended) -> None:
@@ -278,7 +284,9 @@ class _Sweep:
         try:
             record = self.recorder.write_result(cell, self.found, self.computed)
         except W2SError as error:
+            note = self.cache.note_failure(self.stages[cell.train], f"{cell.cell.label()}\n{traceback.format_exc()}")
             self.fail(cell, "failed", str(error))
+            self.progress.say(f"    its traceback: {note}")
             return
         self.ok += 1
         self.progress.cell_done(cell, record)
@@ -296,6 +304,7 @@ class _Sweep:
 
     def fail(self, cell: PlannedCell, status: str, reason: str) -> None:
         self.failed += 1
+        reason = plain(reason, 500)
         self.recorder.write_failure(cell, status, reason)
         self.progress.cell_failed(cell, status, reason)
         self.registry.observe(events.RunFailed(cell.cell.label(), status, reason))

@@ -16,12 +16,13 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import w2s_bench
 from w2s_bench.errors import UsageError
+from w2s_bench.store.escape import of_error, plain
 
 OURS = "w2s_bench"
 GROUP = "w2s_bench"
@@ -77,15 +78,22 @@ def discover(extra: Sequence[str]) -> Iterator[Found | Broken]:
     Where W2S_PLUGINS is set and empty, no installed distribution is loaded: built-ins and `extra` alone. With
     W2S_TRACE_PLUGINS=1 each plugin gets a line on stderr: how long it took, what it is and where it comes from.
     """
-    trace = os.environ.get("W2S_TRACE_PLUGINS", "") not in ("", "0")
     began = time.perf_counter()
     for result in _discovered(extra):
-        if trace:
+        result = replace(result, name=plain(result.name, 200), distribution=plain(result.distribution, 100))
+        if isinstance(result, Found):
+            result = replace(result, version=plain(result.version, 50))
+        if is_traced():
             milliseconds = 1000 * (time.perf_counter() - began)
             end = f": broken: {result.reason}" if isinstance(result, Broken) else ""
             print(f"{milliseconds:7.1f} ms  {result.name} of {result.distribution}{end}", file=sys.stderr)
         yield result
         began = time.perf_counter()
+
+
+def is_traced() -> bool:
+    """Returns whether W2S_TRACE_PLUGINS asks for a line for each plugin."""
+    return os.environ.get("W2S_TRACE_PLUGINS", "") not in ("", "0")
 
 
 def _discovered(extra: Sequence[str]) -> Iterator[Found | Broken]:
@@ -176,8 +184,7 @@ def _failed(error: BaseException, name: str, distribution: str, file: Path | Non
 
 def first_line_of(error: BaseException, file: Path | None = None) -> str:
     """Returns one line for an exception: its type, its message, and where in the plugin it came up."""
-    message = (str(error).strip().splitlines() or [""])[0]
-    line = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    line = plain(of_error(error).strip().partition("\n")[0], 500)
     frames = traceback.extract_tb(error.__traceback__)
     at = [f for f in frames if file and f.filename == str(file)] or [f for f in frames if "w2s_bench" not in f.filename]
     return f"{line} ({Path(at[-1].filename).name}, line {at[-1].lineno})" if at and file else line

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Union
 
 from w2s_bench import interfaces
+from w2s_bench.store.escape import of_error, plain
 
 HARNESS_OPTIONS: dict[str, type | None] = {
     "task": interfaces.Sizes,
@@ -62,7 +63,7 @@ def declared(cls: type) -> dict[str, Option]:
     try:
         hints = typing.get_type_hints(cls)
     except Exception as e:
-        raise ValueError(f"the types of `Options` cannot be read ({type(e).__name__}: {e})") from e
+        raise ValueError(f"the types of `Options` cannot be read ({of_error(e)})") from e
     found = {}
     for field in dataclasses.fields(cls):
         if field.name == "name":
@@ -115,7 +116,7 @@ def first_line(holder: Any) -> str:
     doc = (vars(holder).get("__doc__") if inspect.isclass(holder) else getattr(holder, "__doc__", None)) or ""
     if inspect.isclass(holder) and dataclasses.is_dataclass(holder) and doc.startswith(f"{holder.__name__}("):
         return ""  # what dataclass writes itself
-    return doc.strip().partition("\n")[0].strip()
+    return plain(doc.strip().partition("\n")[0].strip(), 200)
 
 
 def _field_docstrings(cls: type) -> dict[str, str]:

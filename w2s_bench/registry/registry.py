@@ -24,6 +24,7 @@ from w2s_bench.interfaces import TASK_KINDS
 from w2s_bench.registry import loading, stacking
 from w2s_bench.registry.loading import Broken, Found, Source
 from w2s_bench.registry.options import Option, first_line, nearest, options_for
+from w2s_bench.store.escape import of_error, plain
 
 PLUGIN_KINDS = ("task", "supervisor", "student", "mitigation")
 """Kinds of plugin that cells are made of."""
@@ -32,7 +33,7 @@ METHODS = {"task": ("load", "fingerprint"), "supervisor": ("fit",), "student": (
 """What a plugin of a kind must be able to do."""
 GUIDES = {"classification": "label", "preference": "label", "generation": "answer"}
 """How a supervisor guides in a task of each kind."""
-NAME = re.compile(r"[a-z][a-z0-9_]*")
+NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,8 @@ class Registry:
             try:
                 self._only(hook, found.plugin)(event=event)
             except Exception as e:
-                warnings.warn(f"plugin {found.name}: {hook}: {type(e).__name__}: {e}", RuntimeWarning, stacklevel=2)
+                said = plain(f"plugin {found.name}: {hook}: {of_error(e)}", 500)
+                warnings.warn(said, RuntimeWarning, stacklevel=2)
 
     def add_commands(self, cli: Any, taken: Iterable[str] = ()) -> None:
         """Lets plugins add their verbs to the click group, once; a verb that is `taken` stays as it was."""
@@ -162,7 +164,8 @@ class Registry:
         self._call_each("register_suites", lambda found: functools.partial(self._register_suite, found))
 
     def _break(self, found: Found, name: str, reason: str, entries: tuple[str, ...] = ()) -> None:
-        self.broken.append(Broken(name, found.distribution, reason, entries, found.given is not None))
+        asked = found.given is not None
+        self.broken.append(Broken(plain(name, 200), found.distribution, plain(reason, 1000), entries, asked))
 
     def _only(self, hook: str, plugin: Any) -> Any:
         others = [f.plugin for f in self._plugins if f.plugin is not plugin]
@@ -194,7 +197,9 @@ class Registry:
 
     def _check_name(self, kind: str, name: Any, found: Found) -> None:
         if not (isinstance(name, str) and NAME.fullmatch(name)):
-            raise W2SError(f"{kind} {name!r}: a name is lower-case letters, digits and _, beginning with a letter")
+            raise W2SError(
+                f"{kind} {name!r}: a name is lower-case letters, digits and _, 64 at most, beginning with a letter"
+            )
         if (kind, name) in self._origin:
             other = self._origin[kind, name]
             raise W2SError(

@@ -71,9 +71,7 @@ def _renamed(text: str, kind: str, name: str) -> str:
 def _check_name(name: str) -> None:
     if not NAME.fullmatch(name):
         words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
-        close = re.sub(r"_+", "_", re.sub(r"[^a-z0-9]", "_", words)).strip("_0123456789") or "my_plugin"
-        raise UsageError(
-            f"NAME '{name}': a name is lower-case letters, digits and _, beginning with a letter; take '{close}'"
-        )
+        close = re.sub(r"_+", "_", re.sub(r"[^a-z0-9]", "_", words)).strip("_0123456789")[:64] or "my_plugin"
+        raise UsageError(f"NAME '{name}': a name is lower-case letters, digits and _, 64 at most; take '{close}'")
     if keyword.iskeyword(name) or importlib.util.find_spec(name) is not None:
         raise UsageError(f"NAME '{name}': Python has a module or word of this name already; take 'my_{name}'")

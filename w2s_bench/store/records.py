@@ -18,6 +18,8 @@ from w2s_bench.store.record_schema import RECORD, misfit
 
 SCHEMA = 1
 STATUSES = ("ok", "failed", "timeout", "skipped")
+LONGEST_TEXT = 100_000
+"""Characters of any text within a record."""
 JOINT = tuple(f"{k:03b}" for k in range(8))
 JOINT_BITS = np.array([[int(b) for b in key] for key in JOINT], dtype=float)
 """[8, 3] right or wrong of (floor, student, ceiling) for each joint count."""
@@ -139,7 +141,7 @@ def read_record(files: StoreFiles, name: str, notes: list[str]) -> list[Record]:
     """Returns the record in a list, an empty one (and a note) where the file is no usable record."""
     try:
         raw = json.loads(files.read(name))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         notes.append(f"{name}: not readable as JSON ({_short(error)}); left out, rerun the cell")
         return []
     problem = _problem(raw, name)
@@ -156,6 +158,8 @@ def _problem(raw: Any, name: str) -> str | None:
     if raw.get("schema") != SCHEMA:
         return f"schema {_short(raw.get('schema'))}, this version reads schema {SCHEMA}"
     try:
+        if (longest := _longest(raw)) > LONGEST_TEXT:
+            return f"holds a text of {longest:,} characters, expected {LONGEST_TEXT:,} at most"
         if name != f"records/{raw['digest']}.json":
             return f"its digest is {_short(raw['digest'])}, which is not the file's name"
         cell = raw["cell"]
@@ -170,6 +174,15 @@ def _problem(raw: Any, name: str) -> str | None:
         return wrong or (_problem_of_test(raw["test"]) if raw["status"] == "ok" else None)
     except (KeyError, TypeError, AttributeError) as error:
         return f"not a whole record ({type(error).__name__}: {_short(error)})"
+
+
+def _longest(value: Any) -> int:
+    """Returns the length of the longest text within a JSON value."""
+    if isinstance(value, dict):
+        return max((max(len(k), _longest(v)) for k, v in value.items()), default=0)
+    if isinstance(value, list):
+        return max(map(_longest, value), default=0)
+    return len(value) if isinstance(value, str) else 0
 
 
 def _problem_of_test(test: dict[str, Any]) -> str | None:
