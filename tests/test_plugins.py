@@ -354,6 +354,7 @@ def test_installed_distributions(file, tmp_path, monkeypatch):
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n")
         (info / "entry_points.txt").write_text(f"[w2s_bench]\nany = {name}.deep\n")
+    monkeypatch.delenv("W2S_PLUGINS")
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
     registry = load()
