@@ -205,7 +205,7 @@ BAD = {
         ROWS,
         {"text": "txt"},
         UsageError,
-        r"no column 'txt' \(task.text\); nearest: 'text'; it has: id",
+        r"no column 'txt' \(task.text\); did you mean 'text'\? it has: id",
     ),
     "floats": (
         FLOATS,
@@ -282,7 +282,7 @@ def test_unreadable_files_are_explained(tmp_path, name, content, message):
 
 def test_a_missing_file_is_explained(tmp_path):
     write(tmp_path / "data.jsonl", ROWS)
-    with pytest.raises(UsageError, match=r"no such file; nearest: 'data.jsonl'"):
+    with pytest.raises(UsageError, match=r"no such file; did you mean 'data.jsonl'\?"):
         table(tmp_path / "date.jsonl").load(0, SMALL)
     with pytest.raises(UsageError, match="there is no folder"):
         table(tmp_path / "nowhere" / "date.jsonl").fingerprint()
@@ -413,5 +413,7 @@ def test_harmless_preferences():
 
 
 def test_a_wrong_column_of_a_real_file():
-    with pytest.raises(UsageError, match="nearest: 'question'; it has: id, question, choices, answer, split, subset"):
+    with pytest.raises(
+        UsageError, match=r"did you mean 'question'\? it has: id, question, choices, answer, split, subset"
+    ):
         table(real("arc.mc"), text="questions").load(0, SMALL)

@@ -1,5 +1,7 @@
 """What can go wrong, in words for the person at the keyboard."""
 
+from collections.abc import Iterable
+
 
 class W2SError(Exception):
     """Something failed and is named: culprit, what was expected, what came, what to do. Exit status 1."""
@@ -7,3 +9,11 @@ class W2SError(Exception):
 
 class UsageError(W2SError):
     """Bad usage or configuration, said in one line. Exit status 2."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Returns `; did you mean 'x'?` for the closest known word, '' where none is close."""
+    import difflib
+
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import gzip
 import hashlib
 import itertools
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from w2s_bench import hub
-from w2s_bench.errors import UsageError, W2SError
+from w2s_bench.errors import UsageError, W2SError, nearest
 
 if TYPE_CHECKING:
     import datasets
@@ -104,12 +103,6 @@ def column_names(source: str) -> list[str] | None:
     except (OSError, ValueError, EOFError, zlib.error):
         pass  # whoever reads the file says what is wrong with it
     return None
-
-
-def nearest(name: str, names: Collection[str]) -> str:
-    """Returns `; nearest: 'text'`, or nothing where no name is near."""
-    found = difflib.get_close_matches(name, list(names), 1, 0.5)
-    return f"; nearest: {found[0]!r}" if found else ""
 
 
 def _sha256(file: Path) -> str:

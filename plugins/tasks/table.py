@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from w2s_bench import hookimpl
-from w2s_bench.errors import UsageError, W2SError
+from w2s_bench.errors import UsageError, W2SError, nearest
 from w2s_bench.interfaces import Inputs, Sizes, Split
-from w2s_bench.plugins.tasks.reading import Columns, column_names, fingerprint, nearest, read_columns
+from w2s_bench.plugins.tasks.reading import Columns, column_names, fingerprint, read_columns
 from w2s_bench.seeds import derive
 from w2s_bench.splitting import split_examples
 
@@ -291,7 +291,7 @@ def _column(path: str, columns: Columns, option: str, name: str) -> list[Any]:
 def _check_column(path: str, names: list[str], option: str, name: str) -> None:
     if name not in names:
         raise UsageError(
-            f"{path}: no column {name!r} (task.{option}){nearest(name, names)}; it has: {', '.join(names)}"
+            f"{path}: no column {name!r} (task.{option}){nearest(name, names) or ';'} it has: {', '.join(names)}"
         )
 
 

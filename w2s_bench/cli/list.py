@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from w2s_bench.cli.main import VERBS, Session, write_json, write_line
-from w2s_bench.errors import UsageError
+from w2s_bench.errors import UsageError, nearest
 from w2s_bench.registry import PLUGIN_KINDS, PLURALS, Registration, Registry
-from w2s_bench.registry.options import first_line, nearest
+from w2s_bench.registry.options import first_line
 from w2s_bench.store.escape import plain
 
 OTHERS = ("metrics", "suites", "engines", "verbs")

@@ -115,7 +115,7 @@ class Verbs(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Returns the verb that was named; UsageError names the nearest."""
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            from w2s_bench.registry.options import nearest
+            from w2s_bench.errors import nearest
 
             raise UsageError(f"no verb '{args[0]}'{nearest(args[0], self.list_commands(ctx)) or ';'} `w2s --help`")
         return super().resolve_command(ctx, args)

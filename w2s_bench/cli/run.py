@@ -98,7 +98,7 @@ def _hand_over(
     session: Session, flags: list[str], overrides: tuple[str, ...], multirun: bool, config_dir: str | None
 ) -> None:
     from w2s_bench.compose import hydra_cli as hydra_face
-    from w2s_bench.registry.options import nearest
+    from w2s_bench.errors import nearest
 
     known = (*hydra_face.FLAGS, *hydra_face.WITH_THEM)
     ours = ("--multirun", "--retry", "--store", "--plugins", "--debug")

@@ -17,9 +17,8 @@ from w2s_bench.compose.overrides import Axis, as_override
 from w2s_bench.compose.schemas import LISTS
 from w2s_bench.compose.settings import check_range
 from w2s_bench.compose.values import Value
-from w2s_bench.errors import UsageError
+from w2s_bench.errors import UsageError, nearest
 from w2s_bench.registry import PLUGIN_KINDS, Registration, Registry
-from w2s_bench.registry.options import nearest
 from w2s_bench.store.escape import message_of
 
 Given = tuple[Axis, Value]

@@ -24,10 +24,10 @@ from w2s_bench.compose.overrides import Axis, parse
 from w2s_bench.compose.schemas import LISTS, OWNED, recipe_options
 from w2s_bench.compose.settings import check_range, check_trainer
 from w2s_bench.compose.values import Value
-from w2s_bench.errors import UsageError
+from w2s_bench.errors import UsageError, nearest
 from w2s_bench.interfaces import Recipe
 from w2s_bench.registry import PLUGIN_KINDS, Registry
-from w2s_bench.registry.options import SCALARS, Option, nearest
+from w2s_bench.registry.options import SCALARS, Option
 from w2s_bench.registry.stacking import check_asked, check_kind, check_stack
 
 CHOICES = ("hardware", "engine")

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from w2s_bench.errors import UsageError
-from w2s_bench.registry.options import nearest
+from w2s_bench.errors import UsageError, nearest
 
 PROTOCOL = "it is part of the protocol: set "
 REFUSED_TRAINER = {

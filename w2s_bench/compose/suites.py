@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from w2s_bench.cells import dial_of, dials
-from w2s_bench.errors import UsageError
+from w2s_bench.errors import UsageError, nearest
 from w2s_bench.registry.loading import suites_in
-from w2s_bench.registry.options import nearest
 
 if TYPE_CHECKING:
     from w2s_bench.cells import Run

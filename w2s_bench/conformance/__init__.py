@@ -16,9 +16,8 @@ from typing import Any
 from w2s_bench.conformance import general
 from w2s_bench.conformance.findings import Check, Checked, Finding, Report, ask
 from w2s_bench.conformance.targets import Target, resolve
-from w2s_bench.errors import UsageError
+from w2s_bench.errors import UsageError, nearest
 from w2s_bench.registry import Registration, Registry, load
-from w2s_bench.registry.options import nearest
 
 __all__ = ["Checked", "Finding", "Report", "check"]
 

@@ -16,9 +16,8 @@ from w2s_bench.conformance import state as holding
 from w2s_bench.conformance.findings import Failed, Noted, Skipped, once
 from w2s_bench.conformance.trial import INTERMEDIATE, RECIPE, SIZES, Trial, trial
 from w2s_bench.conformance.watch import REMEDY, Watch, counting, watched
-from w2s_bench.errors import UsageError, W2SError
+from w2s_bench.errors import UsageError, W2SError, nearest
 from w2s_bench.registry import Registration, Registry, stacking
-from w2s_bench.registry.options import nearest
 
 OUTER, ENSEMBLE = "aux_confidence", "mean_ensemble"
 """Entries that a mitigation is stacked with: one that wraps the targets, and one that settles the votes."""

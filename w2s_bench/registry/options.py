@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import difflib
 import functools
 import inspect
 import math
 import textwrap
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Union
 
@@ -103,12 +102,6 @@ def help_texts(kind: str, cls: type) -> dict[str, str]:
             if dataclasses.is_dataclass(owner):
                 texts |= _field_docstrings(owner)
     return texts
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Returns `; did you mean 'x'?` for the closest known word, '' where none is close."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean '{close[0]}'?" if close else ""
 
 
 def first_line(holder: Any) -> str:

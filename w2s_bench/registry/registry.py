@@ -19,11 +19,11 @@ from typing import Any
 import pluggy
 
 from w2s_bench import hookspecs, interfaces
-from w2s_bench.errors import UsageError, W2SError
+from w2s_bench.errors import UsageError, W2SError, nearest
 from w2s_bench.interfaces import TASK_KINDS
 from w2s_bench.registry import loading, stacking
 from w2s_bench.registry.loading import Broken, Found, Source
-from w2s_bench.registry.options import Option, first_line, nearest, options_for
+from w2s_bench.registry.options import Option, first_line, options_for
 from w2s_bench.store.escape import of_error, plain
 
 PLUGIN_KINDS = ("task", "supervisor", "student", "mitigation")

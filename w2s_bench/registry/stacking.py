@@ -10,9 +10,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from w2s_bench import hookspecs
-from w2s_bench.errors import UsageError
+from w2s_bench.errors import UsageError, nearest
 from w2s_bench.interfaces import KINDS_WITH_CLASSES
-from w2s_bench.registry.options import nearest
 
 if TYPE_CHECKING:
     from w2s_bench.registry import Registration

@@ -11,8 +11,7 @@ import re
 from pathlib import Path
 
 import w2s_bench
-from w2s_bench.errors import UsageError
-from w2s_bench.registry.options import nearest
+from w2s_bench.errors import UsageError, nearest
 from w2s_bench.registry.registry import NAME
 
 HERE = Path(__file__).parent
