@@ -19,7 +19,6 @@ import w2s_bench.conf
 from w2s_bench.cells import Protocol
 from w2s_bench.compose import entries, suites
 from w2s_bench.compose import runs as compose
-from w2s_bench.compose.commands import without_place
 from w2s_bench.compose.overrides import as_override
 from w2s_bench.errors import UsageError
 from w2s_bench.registry import PLUGIN_KINDS, load
@@ -352,15 +351,6 @@ def test_commands_give_the_same_cell_again(make, registry, tmp_path):
             cell.mitigations,
         )
         assert (again.seed, again.protocol, again.intermediate) == (cell.seed, cell.protocol, cell.intermediate)
-
-
-def test_a_place_is_more_than_a_name(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "org").mkdir()
-    (tmp_path / "org" / "model").mkdir()
-    assert without_place("/home/me/model") == without_place("~/model") == without_place("org/model") == "model"
-    assert without_place("org/other") == "org/other"
-    assert without_place(["/a/b", {"x": "/c"}, "text", 3]) == ["b", {"x": "c"}, "text", 3]
 
 
 VALUES = st.recursive(

@@ -14,7 +14,7 @@ import pytest
 from w2s_bench.cells import Cell, Entry, Protocol
 from w2s_bench.errors import UsageError, W2SError
 from w2s_bench.interfaces import Recipe
-from w2s_bench.referee.plan import names_a_place, plan_cells, without_places
+from w2s_bench.referee.plan import plan_cells
 from w2s_bench.registry import load
 
 PLUGIN = str(Path(__file__).parent / "support/referee_plugin.py")
@@ -148,16 +148,6 @@ def test_paths_are_not_identity_where_content_is(tmp_path):
     cells = [cell_of(registry, task=entry(registry, "task", "digits", path=p)) for p in ("/one/a.csv", "/two/a.csv")]
     plan = plan_cells(cells, registry)
     assert len(plan.cells) == 1
-
-
-def test_places():
-    assert names_a_place("/data/x.csv")
-    assert names_a_place("~/x.csv")
-    assert not names_a_place("org/model")
-    assert without_places({"a": ["/data/x.csv", "org/model", 3], "b": None}) == {
-        "a": ["x.csv", "org/model", 3],
-        "b": None,
-    }
 
 
 def test_unknown_name_and_failing_fingerprint_are_refused(registry, monkeypatch):

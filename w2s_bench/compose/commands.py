@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from dataclasses import asdict
-from pathlib import PurePath
 from typing import Any
 
 from w2s_bench.cells import Cell, Entry, Protocol
@@ -13,6 +11,7 @@ from w2s_bench.compose.overrides import as_override
 from w2s_bench.compose.schemas import LISTS, OWNED
 from w2s_bench.errors import UsageError
 from w2s_bench.registry import Registry
+from w2s_bench.store.paths import strip_local_paths
 
 
 class Commands:
@@ -34,7 +33,7 @@ class Commands:
         words = ["w2s", "run"]
         given = [self.registry.given(k, e.name) for k, entries in kinds.items() for e in entries]
         for plugin in dict.fromkeys(g for g in given if g):
-            words += ["--plugins", shlex.quote(without_place(plugin))]
+            words += ["--plugins", shlex.quote(strip_local_paths(plugin))]
         for kind, entries in kinds.items():
             names = ",".join(e.name for e in entries)
             words.append(shlex.quote(f"{kind}=[{names}]" if kind in LISTS else f"{kind}={names}"))
@@ -48,7 +47,7 @@ class Commands:
             defaults = self.registry.get(kind, entry.name).options
             where = f"{kind}.{entry.name}" if kind in LISTS else kind
             self._pieces[kind, id(entry)] = [
-                shlex.quote(as_override(f"{where}.{option}", without_place(value)))
+                shlex.quote(as_override(f"{where}.{option}", strip_local_paths(value)))
                 for option, value in entry.options.items()
                 if value != defaults[option]
             ]
@@ -63,19 +62,6 @@ class Commands:
                 if value != usual[key] and key.rpartition(".")[2] not in OWNED
             ]
         return self._protocols[id(protocol)]
-
-
-def without_place(value: Any) -> Any:
-    """Returns the value with paths cut to their last part: texts that exist on this machine or begin at its root."""
-    if isinstance(value, list):
-        return [without_place(v) for v in value]
-    if isinstance(value, dict):
-        return {k: without_place(v) for k, v in value.items()}
-    if not isinstance(value, str) or not any(s in value for s in "/\\~"):
-        return value
-    path = PurePath(value.removeprefix("file://"))
-    place = path.is_absolute() or value.startswith("~") or os.path.exists(value)
-    return path.name if place and path.name else value
 
 
 def overrides(record: dict[str, Any]) -> list[str]:

@@ -106,7 +106,7 @@ def _read_mapping(text: str) -> Value:
         if colon is None:
             raise HydraException(f"{element} has no `:`, as in {{key:value}}")
         key, value = read(element[:colon]), read(element[colon + 1 :])
-        name = "null" if key.typed is None else key.typed
+        name = element[:colon].strip(BLANK) if key.typed is None else key.typed  # `null` is a name here
         if not isinstance(name, str):
             raise HydraException(f"{name} is no key; keys are texts")
         parsed[name], typed[name] = value.parsed, value.typed

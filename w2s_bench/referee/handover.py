@@ -21,7 +21,8 @@ from w2s_bench.cells import Entry, Run
 from w2s_bench.errors import W2SError
 from w2s_bench.interfaces import TaskInfo
 from w2s_bench.jobs import Job
-from w2s_bench.referee.plan import Stage, names_a_place
+from w2s_bench.referee.plan import Stage
+from w2s_bench.store.paths import is_local_path
 
 INPUTS = {
     "supervise": ("supervision", "transfer", "validation", "test"),
@@ -114,7 +115,8 @@ def _absolute(entry: Entry) -> Entry:
     """Returns the entry with paths that also hold in a worker's own folder."""
     options = {
         k: os.path.abspath(os.path.expanduser(v))
-        if names_a_place(v) or (k in ("path", "model") and isinstance(v, str) and v and os.path.exists(v))
+        if (is_local_path(v) and not v.startswith("file://"))
+        or (k in ("path", "model") and isinstance(v, str) and v and os.path.exists(v))
         else v
         for k, v in entry.options.items()
     }

@@ -15,7 +15,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from w2s_bench.errors import W2SError
 from w2s_bench.interfaces import Recipe, Sizes
 from w2s_bench.seeds import derive
 from w2s_bench.store.escape import of_error
+from w2s_bench.store.paths import strip_local_paths
 
 SCHEMA = 1
 """Of the record (see the contract); part of a record's digest."""
@@ -96,22 +96,6 @@ class Plan:
 def sizes_of(options: dict[str, Any]) -> Sizes:
     """Returns the split sizes among a task's options."""
     return Sizes(**{k: options[k] for k in asdict(Sizes()) if k in options})
-
-
-def names_a_place(value: Any) -> bool:
-    """Returns whether an option's value is a path on this machine, and not a name that means the same everywhere."""
-    if not isinstance(value, str) or not value or "\n" in value:
-        return False
-    return os.path.isabs(value) or value.startswith(("~", "./", "../")) or (os.sep in value and os.path.exists(value))
-
-
-def without_places(value: Any) -> Any:
-    """Returns a JSON-able value whose paths are cut to their last part: fit to be published."""
-    if isinstance(value, dict):
-        return {k: without_places(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_places(v) for v in value]
-    return Path(value).name if names_a_place(value) else value
 
 
 def training_source() -> str:
@@ -187,11 +171,11 @@ class _Planner:
             "source": registration.source_sha256,
             "fingerprint": fingerprint,
             # a fingerprint tells the content, so where the content lies does not matter
-            "options": entry.options if fingerprint is None else without_places(entry.options),
+            "options": entry.options if fingerprint is None else strip_local_paths(entry.options),
         }
 
     def _public(self, entry: Entry) -> dict[str, Any]:
-        return self._once("public", entry, make=lambda: without_places(entry.flat()))
+        return self._once("public", entry, make=lambda: strip_local_paths(entry.flat()))
 
     def _cell(self, cell: Cell, command: str) -> PlannedCell:
         protocol = cell.protocol
@@ -223,7 +207,7 @@ class _Planner:
             identity = self._identity("task", cell.task)
             key = digest({"protocol": PROTOCOL_VERSION, "task": identity, "seed": seed, "splitting": self.splitting})
             label = f"prepare {cell.task.name}, seed {cell.seed}"
-            fingerprint = without_places(identity["fingerprint"])
+            fingerprint = strip_local_paths(identity["fingerprint"])
             return self._add(Stage("prepare", key, (), label, cell.task, seed, cell.task, fingerprint=fingerprint))
 
         return self._once("prepare", cell.task, cell.seed, make=make)

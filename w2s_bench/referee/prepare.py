@@ -21,7 +21,8 @@ import numpy as np
 from w2s_bench import exchange
 from w2s_bench.errors import W2SError
 from w2s_bench.interfaces import SPLITS, Inputs, Split
-from w2s_bench.referee.plan import Stage, sizes_of, without_places
+from w2s_bench.referee.plan import Stage, sizes_of
+from w2s_bench.store.paths import strip_local_paths
 
 TARGET = "w2s_bench.referee.prepare:run"
 OUTPUTS = ("inputs", "truth", "info.json", "cost.json")
@@ -56,7 +57,7 @@ def prepare(folder: Path) -> None:
         task = registration.build(order["options"])
         class_names, splits = task.load(order["seed"], sizes_of(order["options"]))
         info = {
-            "fingerprint": without_places(str(task.fingerprint())),
+            "fingerprint": strip_local_paths(str(task.fingerprint())),
             "kind": task.kind,
             "same_for_all_seeds": bool(getattr(task, "same_test_for_all_seeds", False)),
             "sealed": bool(getattr(task, "sealed", False)),

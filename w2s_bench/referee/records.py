@@ -14,11 +14,12 @@ from w2s_bench.cells import Run
 from w2s_bench.errors import W2SError
 from w2s_bench.jobs import Cost
 from w2s_bench.referee.handover import Prepared
-from w2s_bench.referee.plan import SCHEMA, PlannedCell, without_places
+from w2s_bench.referee.plan import SCHEMA, PlannedCell
 from w2s_bench.referee.provenance import of_cell
 from w2s_bench.referee.scoring import Answers, Check, right_of, score
 from w2s_bench.referee.store import Store
 from w2s_bench.store.escape import bounded, of_error, plain
+from w2s_bench.store.paths import strip_local_paths
 
 
 class Recorder:
@@ -100,7 +101,7 @@ class Recorder:
             "protocol": cell.protocol,
             "protocol_settings": cell.settings,
             "suite": self.run.suite,
-            "cell": without_places(cell.cell.describe()),
+            "cell": strip_local_paths(cell.cell.describe()),
             "control": any(bool(getattr(c, "control", False)) for c in classes),
             "track": "uses-ground-truth" if sighted else "weak-labels-only",
             "status": status,
@@ -151,4 +152,4 @@ def _backbones(cell: PlannedCell, found: Mapping[str, Path]) -> dict[str, Any]:
     sides = {"student": found[cell.train], "ceiling": found[cell.ceiling]}
     sides |= {f"supervisor {k}": found[d] for k, d in enumerate(cell.supervise)}
     read = {side: exchange.read_json(folder / "identity.json") for side, folder in sides.items()}
-    return bounded(without_places({side: identity for side, identity in read.items() if identity}), 500)
+    return bounded(strip_local_paths({side: identity for side, identity in read.items() if identity}), 500)

@@ -17,10 +17,11 @@ from w2s_bench.cells import Run, label
 from w2s_bench.compose import commands as rerun
 from w2s_bench.compose import runs as compose
 from w2s_bench.errors import UsageError, W2SError
-from w2s_bench.referee.plan import PlannedCell, plan_cells, without_places
+from w2s_bench.referee.plan import PlannedCell, plan_cells
 from w2s_bench.registry import Registry
 from w2s_bench.store.files import StoreFiles
 from w2s_bench.store.packing import rounded
+from w2s_bench.store.paths import strip_local_paths
 from w2s_bench.store.records import Record, read_record
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _shared(override: str) -> bool:
 def _same_cell(record: Record, planned: PlannedCell) -> None:
     """Raises W2SError where what was composed is not what the record describes."""
     told = rerun.flat(record.cell, record.raw.get("protocol_settings") or {})
-    made = rerun.flat(without_places(planned.cell.describe()), planned.settings)
+    made = rerun.flat(strip_local_paths(planned.cell.describe()), planned.settings)
     for key in sorted(told | made):
         if told.get(key) != made.get(key):
             raise W2SError(f"{key} would be {made.get(key)!r}, in the record it is {told.get(key)!r}")
