@@ -23,8 +23,8 @@ FRONT = "sandbox"
 PICTURES = {
     "sandbox": "cost",
     "scaling": "scaling",
-    "length": "dial",
-    "saliency": "dial",
+    "length": "varied",
+    "saliency": "varied",
     "probes": "imitation",
     "sst2": "imitation",
 }

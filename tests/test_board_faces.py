@@ -57,7 +57,7 @@ def store(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def varied(tmp_path_factory) -> Path:
-    """A suite that turns an option of its student, with two students at each value."""
+    """A suite that varies an option of its student, with two students at each value."""
     path = tmp_path_factory.mktemp("varied")
     for saliency in (0.0, 0.3):
         for checkpoint in (0, 1):
@@ -218,7 +218,7 @@ def test_wide_shows_more(store):
 
 @pytest.mark.parametrize("kind", sorted(CAPTIONS))  # reliability: tests/test_board_reliability.py
 def test_plots_are_drawn_the_same_again(kind, store, varied):
-    data = build_board([varied if kind == "dial" else store]).data
+    data = build_board([varied if kind == "varied" else store]).data
     svg = draw_plot(kind, data)
     assert svg.startswith(b"<?xml") and draw_plot(kind, data) == svg
     assert draw_plot(kind, data, "png").startswith(b"\x89PNG") and draw_plot(kind, data, "pdf").startswith(b"%PDF")
@@ -229,7 +229,7 @@ def test_plots_say_what_is_missing(tmp_path, store):
     with pytest.raises(UsageError, match="stack of two"):
         draw_plot("stack", build_board([tmp_path]).data)
     with pytest.raises(UsageError, match="declares what it varies"):
-        draw_plot("dial", build_board([tmp_path]).data)
+        draw_plot("varied", build_board([tmp_path]).data)
     with pytest.raises(UsageError, match="svg, png, pdf"):
         draw_plot("cost", build_board([store]).data, "gif")
     with pytest.raises(UsageError, match="scaling"):
@@ -243,18 +243,20 @@ def test_every_picture_is_offered_and_described():
 
 
 def test_pictures_colour_naive_and_the_best_each_once(store, varied):
-    assert named(build_board([varied]).data) == ["naive", "gce"]  # however many values the dial has
+    assert named(build_board([varied]).data) == ["naive", "gce"]  # however many values the setting has
     assert named(build_board([store]).data)[:3] == ["naive", "aux_confidence", "gce+aux_confidence"]
     assert "majority" not in named(build_board([store]).data)
 
 
-def test_an_option_of_the_student_is_a_dial_too(varied):
+def test_an_option_of_the_student_can_be_varied_too(varied):
     data = build_board([varied]).data
-    assert data["dial"] == {"student.saliency": [0.0, 0.3]} and data["notes"] == []
-    assert {(r["student"], r["dial"]["student.saliency"]) for r in data["rows"]} == {
+    assert data["varied"] == {"student.saliency": [0.0, 0.3]} and data["notes"] == []
+    assert {(r["student"], r["varied"]["student.saliency"]) for r in data["rows"]} == {
         (f"ladder(checkpoint={c})", s) for c in (0, 1) for s in (0.0, 0.3)
     }
-    assert [(e["dial"]["student.saliency"], e["cells"]) for e in data["overall"]] == [(s, 6) for s in (0, 0, 0.3, 0.3)]
+    assert [(e["varied"]["student.saliency"], e["cells"]) for e in data["overall"]] == [
+        (s, 6) for s in (0, 0, 0.3, 0.3)
+    ]
 
 
 def test_stacks_are_held_against_their_better_half(store):

@@ -60,7 +60,7 @@ class Protocol:
         return {"training": asdict(self.training), "supervision": asdict(self.supervision)}
 
 
-def dials() -> list[str]:
+def variable_settings() -> list[str]:
     """Returns the protocol's numbers, such as `protocol.training.epochs`: a suite may declare that it varies one."""
     settings = Protocol().settings(Sizes())
     return [
@@ -71,9 +71,9 @@ def dials() -> list[str]:
     ]
 
 
-def dial_of(varies: Any) -> str | None:
+def varied_setting(varies: Any) -> str | None:
     """Returns what boards call it (`training.epochs`, `student.saliency`); None for what no suite may declare."""
-    if varies in dials():
+    if varies in variable_settings():
         return varies.removeprefix("protocol.")
     return varies if isinstance(varies, str) and re.fullmatch(r"student\.[a-z_][a-z0-9_]{0,40}", varies) else None
 

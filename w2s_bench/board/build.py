@@ -111,7 +111,7 @@ def board(*stores: Path | str, suite: str | None = None) -> Board:
 def build_board(stores: Sequence[Path | str], suite: str | None = None) -> Board:
     """Returns the board of these stores (of one suite, where named). Needs records and score files alone."""
     reading = read_stores([Path(s) for s in stores], suite)
-    labels = labels_of(reading.records, reading.dial)
+    labels = labels_of(reading.records, reading.varied)
     rows = _rows(reading.records, labels)
     notes = list(reading.notes)
     design = design_of([r for r in reading.records if r.ok], labels, notes)
@@ -121,14 +121,14 @@ def build_board(stores: Sequence[Path | str], suite: str | None = None) -> Board
     resolved = {g: resolved_gap(design, g) for g in dict.fromkeys(r.group for r in rows)}
     compare_cells(design, [r.entry for r in rows])
     clear = [g for g, gap in resolved.items() if gap]
-    levels = sorted({r.group.dial for r in rows})
+    levels = sorted({r.group.varied for r in rows})
     overall: list[dict[str, Any]] = []
     stacking: list[dict[str, Any]] = []
-    for level in levels:  # values of the dial are never pooled
-        own, own_clear = [r for r in rows if r.group.dial == level], [g for g in clear if g.dial == level]
-        turned = _dial(level)
-        overall += [turned | e for e in _overall(design, own, own_clear)]
-        stacking += [turned | e for e in compare_stacks(design, [r.entry for r in own], own_clear)]
+    for level in levels:  # values of a varied setting are never pooled
+        own, own_clear = [r for r in rows if r.group.varied == level], [g for g in clear if g.varied == level]
+        setting = _varied(level)
+        overall += [setting | e for e in _overall(design, own, own_clear)]
+        stacking += [setting | e for e in compare_stacks(design, [r.entry for r in own], own_clear)]
     if len(levels) > 1:
         judge([e["over_naive"] for e in overall if e["complete"] and e["over_naive"]])
     rows.sort(key=lambda r: (r.group, r.stack != NAIVE, r.control, r.stack))
@@ -142,7 +142,7 @@ def build_board(stores: Sequence[Path | str], suite: str | None = None) -> Board
     data = {
         "schema": SCHEMA,
         "protocol": reading.protocol,
-        **_dial(tuple((k, sorted({dict(v)[k] for v in levels if k in dict(v)})) for k in reading.dial)),
+        **_varied(tuple((k, sorted({dict(v)[k] for v in levels if k in dict(v)})) for k in reading.varied)),
         "suite": suite if suite is not None else (suites.pop() if len(suites) == 1 else None),
         "as_of": max((r.finished for r in reading.records), default=None) or None,
         "records": {
@@ -161,9 +161,9 @@ def build_board(stores: Sequence[Path | str], suite: str | None = None) -> Board
     return Board(rounded(data), [sorted(row.records, key=lambda r: r.seed) for row in rows])
 
 
-def _dial(level: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
+def _varied(level: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
     """Returns what the board and its rows say of what the suite varies; nothing where nothing does."""
-    return {"dial": dict(level)} if level else {}
+    return {"varied": dict(level)} if level else {}
 
 
 def _rows(records: list[Record], labels: Labels) -> list[_Row]:
@@ -220,7 +220,7 @@ def _show(design: Design, row: _Row, naive: list[Record], resolved: bool) -> dic
         "task": group.task,
         "supervisors": list(group.supervisors),
         "student": group.student,
-        **_dial(group.dial),
+        **_varied(group.varied),
         "track": row.track,
         "control": row.control,
         "seeds": row.seeds,

@@ -25,18 +25,20 @@ class Group:
     student: str
     task_name: str
     """The task's own name: tasks of one name share random draws, whatever their options."""
-    dial: tuple[tuple[str, float], ...] = ()
+    varied: tuple[tuple[str, float], ...] = ()
     """What the suite varies, with its values here; groups share random draws over them too."""
 
     @property
     def place(self) -> str:
-        """Returns `facts, ladder_xs_0 > ladder_m`, and the dial's value where there is one."""
-        return ", ".join([f"{self.task}, {'+'.join(self.supervisors)} > {self.student}", *dial_words(dict(self.dial))])
+        """Returns `facts, ladder_xs_0 > ladder_m`, and the varied setting's value where there is one."""
+        return ", ".join(
+            [f"{self.task}, {'+'.join(self.supervisors)} > {self.student}", *varied_words(dict(self.varied))]
+        )
 
 
-def dial_words(dial: Mapping[str, float] | None) -> list[str]:
+def varied_words(varied: Mapping[str, float] | None) -> list[str]:
     """Returns `training.epochs 0.25` for each setting that varies."""
-    return [f"{name} {value:g}" for name, value in (dial or {}).items()]
+    return [f"{name} {value:g}" for name, value in (varied or {}).items()]
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,12 @@ class Labels:
     """Which options tell the entries of this board apart, by kind and name."""
 
     telling: dict[tuple[str, str], tuple[str, ...]]
-    dial: tuple[str, ...] = ()
+    varied: tuple[str, ...] = ()
     """What the suite varies; it stands in a group's name by itself."""
 
     def entry(self, kind: str, entry: dict[str, Any]) -> str:
         """Returns `gce`, or `gce(q=0.4)` where the board holds several."""
-        options = tuple(k for k in self.telling.get((kind, entry["name"]), ()) if f"{kind}.{k}" not in self.dial)
+        options = tuple(k for k in self.telling.get((kind, entry["name"]), ()) if f"{kind}.{k}" not in self.varied)
         if entry["name"] == NAIVE:  # with all options off it is the empty stack, which has no entry
             options = tuple(k for k, v in sorted(entry.items()) if v and k != "name")
         shown = [f"{k}={_plain(entry.get(k))}" for k in options]
@@ -60,15 +62,15 @@ class Labels:
         cell = record.cell
         supervisors = tuple(self.entry("supervisor", s) for s in cell["supervisors"])
         task, student = self.entry("task", cell["task"]), self.entry("student", cell["student"])
-        return Group(task, supervisors, student, cell["task"]["name"], tuple(record.turned(self.dial).items()))
+        return Group(task, supervisors, student, cell["task"]["name"], tuple(record.varied_values(self.varied).items()))
 
     def stack(self, record: Record) -> str:
         """Returns the stack's name; the last named is outermost."""
         return "+".join(self.entry("mitigation", m) for m in record.mitigations) or NAIVE
 
 
-def labels_of(records: Iterable[Record], dial: tuple[str, ...] = ()) -> Labels:
-    """Returns the labels for a board that holds these records, which vary in `dial`."""
+def labels_of(records: Iterable[Record], varied: tuple[str, ...] = ()) -> Labels:
+    """Returns the labels for a board that holds these records, which vary in `varied`."""
     seen: dict[tuple[str, str], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     between: dict[tuple[str, str], set[str]] = defaultdict(set)
     counts: dict[tuple[str, str], int] = defaultdict(int)
@@ -99,7 +101,7 @@ def labels_of(records: Iterable[Record], dial: tuple[str, ...] = ()) -> Labels:
         if which[0] == "mitigation" and which[1] not in several:
             differing = [k for k in differing if k != OF_THE_PAIR]
         telling[which] = tuple(sorted(differing))
-    return Labels(telling, dial)
+    return Labels(telling, varied)
 
 
 def _plain(value: Any) -> str:

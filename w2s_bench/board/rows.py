@@ -86,8 +86,8 @@ def no_gap_of(row: dict[str, Any], records: list[Record]) -> dict[str, str]:
 
 
 def group_of(row: dict[str, Any]) -> tuple[Any, ...]:
-    """Returns what a row's mitigation is compared within: task, supervisors, student, value of the dial."""
-    return row["task"], tuple(row["supervisors"]), row["student"], tuple((row.get("dial") or {}).items())
+    """Returns what a row's mitigation is compared within: task, supervisors, student, value of the varied setting."""
+    return row["task"], tuple(row["supervisors"]), row["student"], tuple((row.get("varied") or {}).items())
 
 
 def pareto(rows: list[dict[str, Any]]) -> None:

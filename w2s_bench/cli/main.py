@@ -29,7 +29,7 @@ VERBS = {
     "check": ("w2s_bench.cli.check", "Conformance of a plugin: does it keep to what others rely on?"),
     "new": ("w2s_bench.cli.new", "A plugin to start from, installable, with its test."),
     "board": ("w2s_bench.cli.board", "The board, from records and score files alone."),
-    "plot": ("w2s_bench.cli.board", "A picture: scaling, dial, stack, imitation, cost or reliability."),
+    "plot": ("w2s_bench.cli.board", "A picture: scaling, varied, stack, imitation, cost or reliability."),
     "verify": ("w2s_bench.cli.verify", "Checks a store: digests, scores, counts; reruns cells of it."),
     "import": ("w2s_bench.cli.board", "Records from other tools' result files."),
     "status": ("w2s_bench.cli.status", "What is done, running, failed and to do."),

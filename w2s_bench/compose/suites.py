@@ -4,7 +4,7 @@ description: One line for `w2s list suites`.
 sweeps:
   - [task=facts, "mitigation=[naive],[aux_confidence]", "seed=0,1,2,3,4"]
 
-A suite that turns one number declares it, and its board then holds a group for each value and pools none:
+A suite that varies one number declares it, and its board then holds a group for each value and pools none:
 `varies: protocol.training.epochs`, a number of the protocol, which may differ in no other way, or
 `varies: student.saliency`, an option of the student.
 """
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from w2s_bench.cells import dial_of, dials
+from w2s_bench.cells import variable_settings, varied_setting
 from w2s_bench.errors import UsageError, nearest
 from w2s_bench.registry.loading import suites_in
 
@@ -33,7 +33,7 @@ class Suite:
     description: str
     sweeps: list[list[str]]
     varies: str | None = None
-    """One of `cells.dials()`, or `student.` with the name of an option."""
+    """One of `cells.variable_settings()`, or `student.` with the name of an option."""
 
 
 KEYS = ("description", "sweeps", "varies")
@@ -66,8 +66,9 @@ def read(name: str, path: Path) -> Suite:
         if key not in KEYS:
             raise UsageError(f"suite '{name}': unknown key '{key}'{nearest(str(key), KEYS)}")
     varies = content.get("varies")
-    if varies is not None and dial_of(varies) is None:
-        known = nearest(str(varies), dials()) or f"; there are {', '.join(dials())} and student.OPTION"
+    if varies is not None and varied_setting(varies) is None:
+        settings = variable_settings()
+        known = nearest(str(varies), settings) or f"; there are {', '.join(settings)} and student.OPTION"
         raise UsageError(f"suite '{name}': `varies: {varies}` is no number of the protocol or the student{known}")
     sweeps: Any = content["sweeps"]
     if not isinstance(sweeps, list) or not sweeps or not all(isinstance(s, list) and s for s in sweeps):

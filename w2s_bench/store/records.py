@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from w2s_bench.cells import dial_of, digest
+from w2s_bench.cells import digest, varied_setting
 from w2s_bench.store.files import StoreFiles
 from w2s_bench.store.record_schema import RECORD, misfit
 
@@ -66,10 +66,10 @@ class Record:
         given = self.raw.get("protocol_settings")
         return _flat(given) if isinstance(given, dict) else {}
 
-    def turned(self, dial: Iterable[str]) -> dict[str, float]:
+    def varied_values(self, varied: Iterable[str]) -> dict[str, float]:
         """Returns the record's numbers of what varies: `training.epochs` of its protocol, `student.saliency`."""
         student = {f"student.{k}": v for k, v in self.cell["student"].items()}
-        values = {k: student.get(k) if k in student else self.settings.get(k) for k in dial}
+        values = {k: student.get(k) if k in student else self.settings.get(k) for k in varied}
         return {k: v for k, v in values.items() if isinstance(v, int | float) and math.isfinite(v)}
 
     @property
@@ -91,10 +91,10 @@ class Reading:
     """Digests of the cells of each suite whose plan is in a store."""
     varies: dict[str, str] = field(default_factory=dict)
     """What a suite declares to vary, by suite: `training.epochs`, `student.saliency`."""
-    dial: tuple[str, ...] = ()
+    varied: tuple[str, ...] = ()
     """What varies: settings of the protocol in which the records may differ, options of the student."""
     protocol: str | None = None
-    """What all records follow; with a dial, the digest of the settings that they have in common."""
+    """What all records follow; where settings vary, the digest of the others."""
 
 
 def read_stores(paths: Iterable[Path], suite: str | None = None) -> Reading:
@@ -113,13 +113,13 @@ def read_stores(paths: Iterable[Path], suite: str | None = None) -> Reading:
         reading.planned = {k: v for k, v in reading.planned.items() if k == suite}
         reading.varies = {k: v for k, v in reading.varies.items() if k == suite}
     found = _one_for_each(found, reading.notes)
-    varied = set(reading.varies.values())
-    dial = tuple(sorted(k for k in varied if not k.startswith("student.")))
-    reading.records = sorted(_one_protocol(found, dial, reading.notes), key=lambda r: r.digest)
+    declared = set(reading.varies.values())
+    varied = tuple(sorted(k for k in declared if not k.startswith("student.")))
+    reading.records = sorted(_one_protocol(found, varied, reading.notes), key=lambda r: r.digest)
     if reading.records:
         first = reading.records[0]
-        reading.protocol = _common(first, dial)
-        reading.dial = tuple(sorted(varied - (set(dial) if reading.protocol == first.protocol else set())))
+        reading.protocol = _common(first, varied)
+        reading.varied = tuple(sorted(declared - (set(varied) if reading.protocol == first.protocol else set())))
     return reading
 
 
@@ -129,8 +129,8 @@ def _read_plan(files: StoreFiles, name: str, reading: Reading) -> None:
         plan = json.loads(files.read(name))
         reading.planned.setdefault(suite, set()).update(str(c) for c in plan["cells"])
         varies = plan.get("varies")
-        if (dial := dial_of(varies)) is not None:
-            reading.varies[suite] = dial
+        if (setting := varied_setting(varies)) is not None:
+            reading.varies[suite] = setting
         elif varies is not None:
             reading.notes.append(f"{name}: varies {_short(varies)}, which boards know no way to; not heeded")
     except (ValueError, KeyError, TypeError, OSError) as error:
@@ -218,9 +218,9 @@ def _one_for_each(records: list[Record], notes: list[str]) -> list[Record]:
     return list(kept.values())
 
 
-def _one_protocol(records: list[Record], dial: tuple[str, ...], notes: list[str]) -> list[Record]:
-    """Returns the records of the protocol that most follow, the dial aside; names what differs in the others."""
-    follows = {id(r): _common(r, dial) for r in records}
+def _one_protocol(records: list[Record], varied: tuple[str, ...], notes: list[str]) -> list[Record]:
+    """Returns the records of the protocol that most follow, varied settings aside; names what differs in the others."""
+    follows = {id(r): _common(r, varied) for r in records}
     counts = Counter(follows.values())
     if len(counts) < 2:
         return records
@@ -228,7 +228,7 @@ def _one_protocol(records: list[Record], dial: tuple[str, ...], notes: list[str]
     newest = {p: max(r.finished for r in own) for p, own in by_protocol.items()}
     kept = max(counts, key=lambda p: (counts[p], newest[p], p))
     for protocol in sorted(set(counts) - {kept}):
-        difference = _difference(by_protocol[kept][0], by_protocol[protocol][0], dial)
+        difference = _difference(by_protocol[kept][0], by_protocol[protocol][0], varied)
         notes.append(
             f"{counts[protocol]} records follow another protocol, {_short(protocol)[:12]}, and are refused: "
             f"{difference}; a board holds one protocol (here {_short(kept)[:12]}, {counts[kept]} records)"
@@ -236,20 +236,20 @@ def _one_protocol(records: list[Record], dial: tuple[str, ...], notes: list[str]
     return by_protocol[kept]
 
 
-def _common(record: Record, dial: tuple[str, ...]) -> str:
-    """Returns the digest of the protocol without the dial; the protocol's own where the record does not hold that."""
+def _common(record: Record, varied: tuple[str, ...]) -> str:
+    """Returns the digest of the protocol without the varied settings; the whole one's where a record lacks settings."""
     try:
-        sound = bool(dial) and digest(record.raw["protocol_settings"]) == record.protocol
+        sound = bool(varied) and digest(record.raw["protocol_settings"]) == record.protocol
     except (KeyError, ValueError):
         sound = False
-    if not sound or len(record.turned(dial)) < len(dial):
+    if not sound or len(record.varied_values(varied)) < len(varied):
         return record.protocol
-    return digest({k: v for k, v in record.settings.items() if k not in dial})
+    return digest({k: v for k, v in record.settings.items() if k not in varied})
 
 
-def _difference(one: Record, other: Record, dial: tuple[str, ...]) -> str:
+def _difference(one: Record, other: Record, varied: tuple[str, ...]) -> str:
     a, b = one.settings, other.settings
-    differing = [k for k in sorted(a | b) if k not in dial and a.get(k) != b.get(k)]
+    differing = [k for k in sorted(a | b) if k not in varied and a.get(k) != b.get(k)]
     parts = [f"{k} is {_short(b.get(k))} instead of {_short(a.get(k))}" for k in differing]
     more = f" and {len(parts) - 4} more" if len(parts) > 4 else ""
     return ", ".join(parts[:4]) + more or "its settings are unknown"

@@ -1,4 +1,4 @@
-"""Pictures of lines: PGR by student and supervisor, what the dial does to students, right answers by confidence."""
+"""Line plots: PGR by student and supervisor, accuracy by the varied setting, right answers by confidence."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from w2s_bench.board.labels import NAIVE, dial_words
+from w2s_bench.board.labels import NAIVE, varied_words
 from w2s_bench.board.render.drawing import common_legend, heading, named, panels, points, short, short_weak, style
-from w2s_bench.board.render.table import by_dial
+from w2s_bench.board.render.table import by_varied
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +23,7 @@ WIDE_RANGE = 10
 def scaling(data: dict[str, Any]) -> Figure | None:
     """Returns naive's PGR by student (in order of its ceiling), a line for each supervisor (in order of its floor)."""
     naive = [r for r in data["rows"] if r["mitigation"] == NAIVE and r["student_accuracy"]]
-    parts = [p for own in _by(naive, lambda r: r["task"]) for p in by_dial(own) if any(r["pgr"] for r in p)]
+    parts = [p for own in _by(naive, lambda r: r["task"]) for p in by_varied(own) if any(r["pgr"] for r in p)]
     if not parts:
         return None
     figure, axes = panels(len(parts), 3.4, 3.4)
@@ -50,20 +50,20 @@ def scaling(data: dict[str, Any]) -> Figure | None:
         axis.set_ylim(bottom, top)
         axis.axhline(0, color="0.6", lw=0.8)
         axis.axhline(1, color="0.6", lw=0.8, ls=":")
-        axis.set_title(short(", ".join([own[0]["task"], *dial_words(own[0].get("dial"))]), 40), fontsize=10)
+        axis.set_title(short(", ".join([own[0]["task"], *varied_words(own[0].get("varied"))]), 40), fontsize=10)
         axis.set_xlabel("student, by ceiling")
     axes[0].set_ylabel("PGR of naive")
     common_legend(figure, axes, "supervisor, by floor", 6)
     return figure
 
 
-def dial(data: dict[str, Any]) -> Figure | None:
-    """Returns accuracy, and accuracy where the supervisor is wrong, by what the suite turns; a line a mitigation.
+def varied(data: dict[str, Any]) -> Figure | None:
+    """Returns accuracy, and accuracy where the supervisor is wrong, by the varied setting; a line for each mitigation.
 
     Where several students stand at one value (other checkpoints), each is a small mark and the line joins their means.
     """
-    names = list(data.get("dial", ()))
-    rows = [r for r in data["rows"] if r["student_accuracy"] and not r["control"] and r.get("dial")]
+    names = list(data.get("varied", ()))
+    rows = [r for r in data["rows"] if r["student_accuracy"] and not r["control"] and r.get("varied")]
     places = _by(rows, lambda r: (r["task"], tuple(r["supervisors"])))
     if len(names) != 1 or not places:
         return None
@@ -71,7 +71,7 @@ def dial(data: dict[str, Any]) -> Figure | None:
     blocks = -(-len(places) // across)
     figure, axes = panels(2 * across * blocks, height=2.7, across=across)
     stacks = sorted({r["mitigation"] for r in rows}, key=lambda m: (m != NAIVE, m))
-    values = data["dial"][names[0]]
+    values = data["varied"][names[0]]
     for at, own in enumerate(places):
         above = axes[2 * across * (at // across) + at % across]
         below = axes[2 * across * (at // across) + across + at % across]
@@ -102,7 +102,7 @@ def dial(data: dict[str, Any]) -> Figure | None:
 
 
 def reliability(data: dict[str, Any]) -> Figure | None:
-    """Returns how often a student is right by how sure it is; below the diagonal it is surer than it may be.
+    """Returns how often a student is right by how sure it is; below the diagonal it is overconfident.
 
     Naive and the best mitigations, a point for each bin of confidence; the band is naive's interval.
     """
@@ -138,14 +138,14 @@ def _curve(
     interval: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     place: Callable[[float], float] = float,
 ) -> None:
-    """Draws means by the dial's value; one student a value with its interval, several as small marks.
+    """Draws means by the varied setting's value; one student per value with its interval, several as small marks.
 
     `place` says where on the axis a value stands: lines stand a little apart, so that intervals do not hide each other.
     """
     at: dict[float, dict[str, dict[str, Any]]] = {}
     for row in rows:
         if of(row) is not None:
-            at.setdefault(next(iter(row["dial"].values())), {})[row["student"]] = row
+            at.setdefault(next(iter(row["varied"].values())), {})[row["student"]] = row
     if not at:
         return
     values = sorted(at)
@@ -180,9 +180,9 @@ def _axis_of(axis: Axes, values: list[float], steps: dict[float, float]) -> None
 
 
 def _steps(rows: Rows) -> dict[float, float]:
-    """Returns naive's optimiser steps by the dial's value, where the dial changes them."""
+    """Returns naive's optimiser steps by the varied setting's value, where it changes them."""
     found = {
-        next(iter(r["dial"].values())): r["cost"]["steps"]
+        next(iter(r["varied"].values())): r["cost"]["steps"]
         for r in rows
         if r["mitigation"] == NAIVE and r["cost"] and r["cost"]["steps"]
     }

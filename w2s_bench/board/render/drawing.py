@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from w2s_bench.board.labels import NAIVE, dial_words
+from w2s_bench.board.labels import NAIVE, varied_words
 from w2s_bench.store.escape import plain
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def style(k: int) -> dict[str, Any]:
 def named(data: dict[str, Any]) -> list[str]:
     """Returns naive and the stacks of the highest overall PGR, controls out: one for each colour."""
     best = sorted(data["overall"], key=lambda e: -(e["pgr"] or {"mean": -9.0})["mean"])
-    names = dict.fromkeys(e["mitigation"] for e in best if not e["control"])  # an overall row for each dial's value
+    names = dict.fromkeys(e["mitigation"] for e in best if not e["control"])  # one for all values of a varied setting
     return [NAIVE, *[n for n in names if n != NAIVE][: len(COLOURS) - 1]]
 
 
@@ -56,9 +56,9 @@ def short_weak(supervisors: list[str], limit: int = LABELS_AT_MOST) -> str:
 
 
 def heading(row: dict[str, Any]) -> str:
-    """Returns a panel's title: `facts: ladder_xs_0 > ladder_m`, and the dial's value where there is one."""
+    """Returns a panel's title: `facts: ladder_xs_0 > ladder_m`, and the varied setting's value where there is one."""
     pair = f"{short(row['task'], 18)}: {short(row['supervisors'][0], 14)} > {short(row['student'], 14)}"
-    return ", ".join([pair, *dial_words(row.get("dial"))])
+    return ", ".join([pair, *varied_words(row.get("varied"))])
 
 
 def points(axis: Axes, x: list[float], y: list[dict[str, Any]], k: int, label: str, line: bool = False) -> None:

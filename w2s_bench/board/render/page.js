@@ -26,7 +26,7 @@
   // --- filters, kept in the address so that a view can be linked
   const filters = $$("[data-filter]");
   const rows = $$("tr.row");
-  const text = new Map(rows.map(r => [r, [r.cells[0].dataset.value, r.dataset.task, r.dataset.pair, r.dataset.dial, r.dataset.suite]
+  const text = new Map(rows.map(r => [r, [r.cells[0].dataset.value, r.dataset.task, r.dataset.pair, r.dataset.varied, r.dataset.suite]
     .join(" ").toLowerCase()]));
   const read = () => Object.fromEntries(filters.map(f => [f.dataset.filter, f.type === "checkbox" ? f.checked : f.value]));
   const show = () => {
@@ -37,7 +37,7 @@
       row.hidden = !(
         (!want.suite || d.suite === want.suite) && (!want.track || d.track === want.track) &&
         (row.dataset.kind === "overall" || ((!want.task || d.task === want.task) && (!want.pair || d.pair === want.pair))) &&
-        (!want.dial || d.dial === want.dial) && (want.controls || d.control !== "true") && words.every(w => text.get(row).includes(w)));
+        (!want.varied || d.varied === want.varied) && (want.controls || d.control !== "true") && words.every(w => text.get(row).includes(w)));
     }
     for (const section of $$("[data-suite-section]")) section.hidden = want.suite && section.dataset.suiteSection !== want.suite;
     const left = rows.filter(r => r.dataset.kind === "cell" && !r.hidden).length;
@@ -83,8 +83,8 @@
   const pretty = value => JSON.stringify(value, null, 1);
   const open = index => {
     const row = data.rows[index];
-    const { mitigation, task, pair, dial } = names.get(index);
-    const title = `${mitigation}: ${[task, pair, dial].filter(Boolean).join(", ")}`;
+    const { mitigation, task, pair, varied } = names.get(index);
+    const title = `${mitigation}: ${[task, pair, varied].filter(Boolean).join(", ")}`;
     const inside = $("#inside");
     inside.replaceChildren(make("h2", title), make("p", row.about, "soft"));
     if (row.answers) inside.append(make("p", row.answers, "soft"));

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from w2s_bench.board.labels import dial_words
+from w2s_bench.board.labels import varied_words
 from w2s_bench.board.ranks import single_rank
 from w2s_bench.board.render.plots import draw_plot
-from w2s_bench.board.render.table import by_dial, head, interval, number, plus_minus, times
+from w2s_bench.board.render.table import by_varied, head, interval, number, plus_minus, times
 from w2s_bench.errors import UsageError
 from w2s_bench.store.escape import plain
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 CAPTIONS = {
     "scaling": "PGR of naive by student and supervisor",
-    "dial": "What becomes of students as the suite turns its dial; below, where the supervisor is wrong",
+    "varied": "Accuracy as the suite varies one setting; below, accuracy where the supervisor is wrong",
     "stack": "Which mitigations stack: PGR of the pair minus its better half; a dot where the interval excludes zero",
     "imitation": "What students learnt from whom: accuracy where the supervisor is right and where it is wrong",
     "cost": "Overall PGR against training examples seen; filled points are not beaten on both",
@@ -49,9 +49,9 @@ def as_page(boards: Sequence[Board], pictures: bool = True) -> str:
         ("pair", "supervisors > student", sorted({r["pair"] for r in rows})),
         ("track", "track", sorted({r["track"] for r in rows})),
     ]
-    varied = list(dict.fromkeys(r["dial"] for r in rows if r["dial"]))
+    varied = list(dict.fromkeys(r["varied"] for r in rows if r["varied"]))
     if varied:
-        choices.insert(3, ("dial", "varied", varied))
+        choices.insert(3, ("varied", "varied", varied))
     return environment.get_template("page.html.jinja").render(
         boards=shown,
         rows=rows,
@@ -98,13 +98,13 @@ def _board(board: Board, pictures: bool) -> dict[str, Any]:
             continue  # a board without stacks has no picture of stacks
         plots.append((caption, Markup(_scoped(svg[svg.index("<svg") :], f"{name}-{kind}"))))
     overall = []
-    for own in by_dial(data["overall"]):
+    for own in by_varied(data["overall"]):
         if any(e["pgr"] for e in own):
             best_first = sorted(own, key=lambda e: -e["pgr"]["mean"] if e["pgr"] else 9.0)
             overall += [_overall(e, limits) for e in best_first]
     return {
         "name": name,
-        "dial": ", ".join(data.get("dial", ())),
+        "varied": ", ".join(data.get("varied", ())),
         "head": head(data),
         "overall": overall,
         "plots": plots,
@@ -129,7 +129,7 @@ def _overall(entry: dict[str, Any], limits: tuple[float, float]) -> dict[str, An
         "track": entry["track"],
         "control": entry["control"],
         "imported": False,
-        **_dial(entry),
+        **_varied(entry),
         "pgr": _measured(entry["pgr"], PGR_RANGE, interval(entry["pgr"], 2), "pgr"),
         "over": _measured(over, limits, interval(over, 2, True) if over else "", "over", word),
         "verdict": word,
@@ -142,13 +142,13 @@ def _overall(entry: dict[str, Any], limits: tuple[float, float]) -> dict[str, An
     }
 
 
-def _dial(row: dict[str, Any]) -> dict[str, Any]:
+def _varied(row: dict[str, Any]) -> dict[str, Any]:
     """Returns the value of the protocol setting that the suite varies, as text and to sort by."""
-    values = list((row.get("dial") or {}).values())
+    values = list((row.get("varied") or {}).values())
     return {
-        "dial": ", ".join(dial_words(row.get("dial"))),
-        "dial_text": ", ".join(f"{v:g}" for v in values),
-        "dial_value": _value(values[0] if values else None),
+        "varied": ", ".join(varied_words(row.get("varied"))),
+        "varied_text": ", ".join(f"{v:g}" for v in values),
+        "varied_value": _value(values[0] if values else None),
     }
 
 
@@ -192,7 +192,7 @@ def _row(row: dict[str, Any], suite: str, limits: tuple[float, float]) -> dict[s
         "control": row["control"],
         "imported": row["imported"],
         "pareto": row.get("pareto"),
-        **_dial(row),
+        **_varied(row),
         "accuracy": _accuracy(row),
         "pgr": _measured(row["pgr"], PGR_RANGE, unresolved or interval(row["pgr"], 2), "pgr"),
         "over": _measured(over, limits, plus_minus(over, 3, True) if over else "", "over", word),

@@ -1,4 +1,4 @@
-"""Pictures of a board: scaling, dial, stack, imitation, cost, reliability."""
+"""Pictures of a board: scaling, varied, stack, imitation, cost, reliability."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from w2s_bench.board.labels import dial_words
-from w2s_bench.board.render.curves import dial, reliability, scaling
+from w2s_bench.board.labels import varied_words
+from w2s_bench.board.render.curves import reliability, scaling, varied
 from w2s_bench.board.render.drawing import (
     COLOURS,
     GROUPS_AT_MOST,
@@ -19,7 +19,7 @@ from w2s_bench.board.render.drawing import (
     short,
     style,
 )
-from w2s_bench.board.render.table import by_dial
+from w2s_bench.board.render.table import by_varied
 from w2s_bench.board.rows import group_of
 from w2s_bench.errors import UsageError
 
@@ -60,7 +60,7 @@ def draw_plot(kind: str, data: dict[str, Any], file: str = "svg") -> bytes:
 
 NEEDS = {
     "scaling": "rows of naive with a resolved gap",
-    "dial": "a suite that declares what it varies",
+    "varied": "a suite that declares what it varies",
     "stack": "a stack of two beside both of its halves, with a resolved gap",
     "imitation": "rows with joint counts",
     "cost": "overall rows with PGR and counted examples",
@@ -70,7 +70,7 @@ NEEDS = {
 
 def _stack(data: dict[str, Any]) -> Figure | None:
     """Returns the matrix of pairs: PGR minus that of the better half; a dot where the interval excludes zero."""
-    parts = by_dial(data["stacking"])
+    parts = by_varied(data["stacking"])
     if not parts:
         return None
     names = sorted({n for p in data["stacking"] for n in p["halves"]})
@@ -101,7 +101,7 @@ def _matrix(axis: Axes, pairs: list[dict[str, Any]], names: list[str], limit: fl
     axis.set_yticks(range(len(names)), labels)
     axis.set_xlabel("inner")
     axis.set_ylabel("outer")
-    title = ", ".join(["PGR of the pair minus its better half", *dial_words(pairs[0].get("dial"))])
+    title = ", ".join(["PGR of the pair minus its better half", *varied_words(pairs[0].get("varied"))])
     axis.set_title(title, fontsize=10)
     return image
 
@@ -141,11 +141,11 @@ def _cost(data: dict[str, Any]) -> Figure | None:
     rows = [e for e in known if not e["control"] and e["track"] == "weak-labels-only"]
     if not rows:
         return None
-    parts = by_dial(rows)
+    parts = by_varied(rows)
     figure, axes = panels(len(parts), 6.4, 4.2)
     for axis, own in zip(axes, parts, strict=False):
         _gain_and_cost(axis, own)
-        axis.set_title(", ".join(dial_words(own[0].get("dial"))), fontsize=10)
+        axis.set_title(", ".join(varied_words(own[0].get("varied"))), fontsize=10)
         axis.set_xlabel("training examples seen, relative to naive")
     axes[0].set_ylabel("PGR over resolved groups")
     return figure
@@ -182,7 +182,7 @@ def _gain_and_cost(axis: Axes, rows: list[dict[str, Any]]) -> None:
 
 PLOTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "scaling": scaling,
-    "dial": dial,
+    "varied": varied,
     "stack": _stack,
     "imitation": _imitation,
     "cost": _cost,

@@ -42,7 +42,7 @@ def with_reliability(board: Board, notes: list[str]) -> dict[str, Any]:
         left -= 1
         curves = {row["mitigation"]: curve for row, records in rows if (curve := curve_of(records, notes))}
         if curves:
-            place = {k: rows[0][0].get(k) for k in ("task", "supervisors", "student", "dial")}
+            place = {k: rows[0][0].get(k) for k in ("task", "supervisors", "student", "varied")}
             drawn.append(place | {"curves": {name: curves[name] for name in shown if name in curves}})
     return board.data | {"reliability": drawn, "reliability_left": left}
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from w2s_bench.board.labels import dial_words
+from w2s_bench.board.labels import varied_words
 from w2s_bench.board.ranks import single_rank
 from w2s_bench.board.rows import group_of
 
@@ -93,7 +93,7 @@ def head(data: dict[str, Any]) -> list[str]:
     counts = data["records"]
     named = [f"suite {data['suite']}"] if data["suite"] else []
     named += [f"protocol {str(data['protocol'])[:12]}"] if data["protocol"] else []
-    for setting, values in (data.get("dial") or {}).items():
+    for setting, values in (data.get("varied") or {}).items():
         named += [f"{setting} varied ({', '.join(f'{v:g}' for v in values)})"]
     named += [f"as of {data['as_of']}"] if data["as_of"] else []
     shown = [f"{counts[k]} {k}" for k in ("ok", "failed", "skipped", "missing") if counts[k] or k == "ok"]
@@ -101,8 +101,8 @@ def head(data: dict[str, Any]) -> list[str]:
         shown.append(f"of the failed {counts['timeout']} by time limit")
     lines = [", ".join(named)] if named else []
     lines.append(f"records: {', '.join(shown)}")
-    bare = [", ".join(dial_words(own[0].get("dial"))) for own in by_dial(data["overall"]) if not _any_pgr(own)]
-    if data.get("dial") and bare:
+    bare = [", ".join(varied_words(own[0].get("varied"))) for own in by_varied(data["overall"]) if not _any_pgr(own)]
+    if data.get("varied") and bare:
         lines.append(f"no overall table at {', '.join(bare)}: no group has a resolved gap there")
     controls = data["controls"]
     for line in controls["misbehaving"]:
@@ -123,18 +123,18 @@ FOOT = [
 def sections(data: dict[str, Any]) -> list[Section]:
     """Returns the overall table, then one table for each (task, supervisors, student)."""
     out = []
-    for own in by_dial(data["overall"]):
+    for own in by_varied(data["overall"]):
         if _any_pgr(own):
             resolved = max(e["groups"] for e in own)
             about = (
                 f"PGR as a ratio of sums over the {resolved} groups (task, supervisors, student) with a resolved gap"
             )
-            title = ", ".join(["Overall", *dial_words(own[0].get("dial"))])
+            title = ", ".join(["Overall", *varied_words(own[0].get("varied"))])
             out.append(Section(title, [about], OVERALL, [_overall(e) for e in own]))
     for own in _together(data["rows"], group_of):
         row = own[0]
         pair = f"{row['task']}: {' + '.join(row['supervisors'])} > {row['student']}"
-        title = ", ".join([pair, *dial_words(row.get("dial"))])
+        title = ", ".join([pair, *varied_words(row.get("varied"))])
         out.append(Section(title, _about(own), CELLS, [_cells(r) for r in own]))
     return out
 
@@ -143,9 +143,9 @@ def _any_pgr(rows: list[dict[str, Any]]) -> bool:
     return any(r["pgr"] for r in rows)
 
 
-def by_dial(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+def by_varied(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """Returns rows by the value of what the suite varies: these are never pooled; one list where nothing varies."""
-    return _together(rows, lambda r: tuple((r.get("dial") or {}).items()))
+    return _together(rows, lambda r: tuple((r.get("varied") or {}).items()))
 
 
 def _together(rows: list[dict[str, Any]], key: Callable[[dict[str, Any]], Any]) -> list[list[dict[str, Any]]]:

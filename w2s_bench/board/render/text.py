@@ -117,7 +117,7 @@ INTERVALS = ("floor", "student_accuracy", "ceiling", "pgr", "over_naive")
 
 def as_csv(board: Board) -> str:
     """Returns one line for each row, the overall rows first (their `task` is empty)."""
-    names = ["kind", "mitigation", "task", "supervisors", "student", *board.data.get("dial", ())]
+    names = ["kind", "mitigation", "task", "supervisors", "student", *board.data.get("varied", ())]
     names += ["track", "control", "status", "seeds", "failed"]
     names += [f"{key}_{end}" for key in INTERVALS for end in ("mean", "low", "high")]
     names += ["over_naive_p", "over_naive_p_adjusted", "over_naive_unit", "verdict", "rank_first", "rank_last"]
@@ -140,7 +140,7 @@ def _csv_cell(value: Any) -> str:
 
 def _flat(kind: str, row: dict[str, Any]) -> dict[str, Any]:
     flat = {"kind": kind, **{k: row.get(k) for k in ("mitigation", "task", "student", "track", "status", "failed")}}
-    flat |= row.get("dial") or {}
+    flat |= row.get("varied") or {}
     flat["control"] = "yes" if row["control"] else "no"
     flat["supervisors"] = " ".join(row.get("supervisors") or ())
     flat["seeds"] = " ".join(map(str, row.get("seeds") or ()))

@@ -52,8 +52,8 @@ def store(tmp_path_factory) -> Path:
 def test_each_value_is_a_group_of_its_own(store):
     data = build_board([store]).data
     assert data["notes"] == [] and data["records"]["ok"] == 80
-    assert data["dial"] == {"training.epochs": [0.5, 2.0]}
-    assert {(r["task"], r["dial"]["training.epochs"]) for r in data["rows"]} == {
+    assert data["varied"] == {"training.epochs": [0.5, 2.0]}
+    assert {(r["task"], r["varied"]["training.epochs"]) for r in data["rows"]} == {
         (t, e) for t in ("facts", "sums") for e in (0.5, 2.0)
     }
     assert all(len(r["seeds"]) == 5 for r in data["rows"])
@@ -62,7 +62,7 @@ def test_each_value_is_a_group_of_its_own(store):
 
 def test_values_are_never_pooled_and_are_one_family(store):
     overall = build_board([store]).data["overall"]
-    assert [(e["dial"]["training.epochs"], e["cells"]) for e in overall] == [
+    assert [(e["varied"]["training.epochs"], e["cells"]) for e in overall] == [
         (v, 10) for v in (0.5, 2.0) for _ in range(4)
     ]
     assert all(e["pgr"] and e["groups"] == 2 for e in overall)
@@ -73,14 +73,14 @@ def test_values_are_never_pooled_and_are_one_family(store):
 
 def test_stacks_are_compared_at_each_value(store):
     found = build_board([store]).data["stacking"]
-    assert [(p["stack"], p["dial"]["training.epochs"]) for p in found] == [
+    assert [(p["stack"], p["varied"]["training.epochs"]) for p in found] == [
         ("gce+aux_confidence", v) for v in (0.5, 2.0)
     ]
 
 
 def test_values_share_their_task_s_draws(store):
     reading = read_stores([store])
-    design = design_of(reading.records, labels_of(reading.records, reading.dial), [])
+    design = design_of(reading.records, labels_of(reading.records, reading.varied), [])
     assert set(design.blocks) == {"facts", "sums"}
     assert all(name == group.task_name for (group, _), (name, _) in design.where.items())
     naive = {
@@ -103,7 +103,7 @@ def test_every_face_names_the_value(store):
     rows = list(csv.DictReader(io.StringIO(render(board, "csv"))))
     assert {r["training.epochs"] for r in rows} == {"0.5", "2.0"}
     page = render(board, "html")
-    assert page.count('data-dial="training.epochs 0.5"') == page.count('data-dial="training.epochs 2"') == 12
+    assert page.count('data-varied="training.epochs 0.5"') == page.count('data-varied="training.epochs 2"') == 12
     assert max(map(len, render(board).splitlines())) <= 100
 
 
@@ -131,11 +131,11 @@ def test_without_the_word_lengths_are_refused(tmp_path):
     write_store(tmp_path, TRUTHS, settings=settings(2.0), seeds=2)
     board = build_board([tmp_path])
     assert board.data["records"]["ok"] == 20 and "training.epochs is 2.0 instead of 1.0" in board.notes[0]
-    assert "dial" not in board.data and not any("dial" in r for r in [*board.data["rows"], *board.data["overall"]])
+    assert "varied" not in board.data and not any("varied" in r for r in [*board.data["rows"], *board.data["overall"]])
     declare(tmp_path, "protocol.training.schedule")
     board = build_board([tmp_path])
     assert any("varies protocol.training.schedule, which boards know no way to" in n for n in board.notes)
-    assert "dial" not in board.data
+    assert "varied" not in board.data
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_settings_that_do_not_make_the_protocol_are_refused(tmp_path, odd):
     (tmp_path / "records" / f"{record['digest']}.json").write_text(json.dumps(record))
     declare(tmp_path)
     board = build_board([tmp_path])
-    assert board.data["dial"] == {"training.epochs": [1.0]} and len(board.notes) == 1
+    assert board.data["varied"] == {"training.epochs": [1.0]} and len(board.notes) == 1
     assert "refused" in board.notes[0] or "left out" in board.notes[0]
 
 
