@@ -6,14 +6,14 @@ import itertools
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
-from w2s_bench.cells import Cell, Entry, Protocol
+from w2s_bench.cells import ENTRY_RECIPE_FIELDS, Cell, Entry, Protocol, entry_recipe
 from w2s_bench.errors import UsageError, W2SError
-from w2s_bench.interfaces import Recipe
+from w2s_bench.interfaces import Recipe, Sizes, Tuning
 from w2s_bench.referee.plan import plan_cells
 from w2s_bench.registry import load
 
@@ -189,3 +189,10 @@ def test_planning_imports_no_torch():
         "sys.exit(any(m in sys.modules for m in ('torch', 'lightning', 'transformers')))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_an_entry_decides_what_every_student_has_as_an_option():
+    assert {*ENTRY_RECIPE_FIELDS, "replicate"} == {f.name for f in fields(Tuning)}
+    recipe = entry_recipe(Recipe(epochs=3.0), {"tune": "probe", "head_lr": 1.0, "epochs": 9.0})
+    assert recipe == Recipe(epochs=3.0, tune="probe", head_lr=1.0)
+    assert not {*ENTRY_RECIPE_FIELDS} & Protocol().settings(Sizes())["training"].keys()

@@ -5,13 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from w2s_bench.interfaces import Recipe, Sizes
 
 PROTOCOL_VERSION = 1
 """Raised when the split rule, the scoring or the selection rule changes."""
+
+
+ENTRY_RECIPE_FIELDS = ("body_lr", "head_lr", "tune", "max_length")
+"""Of a recipe, what a student's or supervisor's entry decides; the rest belongs to the protocol."""
+
+
+def entry_recipe(recipe: Recipe, options: Mapping[str, Any]) -> Recipe:
+    """Returns a protocol's recipe with what an entry decides, taken from the entry's options."""
+    return replace(recipe, **{k: options[k] for k in ENTRY_RECIPE_FIELDS if k in options})
 
 
 def digest(value: Any) -> str:
@@ -45,19 +55,15 @@ class Protocol:
 
     def settings(self, sizes: Sizes) -> dict[str, Any]:
         """Returns what the protocol's digest is made of."""
-        owned = ("body_lr", "head_lr", "tune", "max_length")  # an entry's, and so part of the cell
-        recipes = {k: {n: v for n, v in r.items() if n not in owned} for k, r in self._recipes().items()}
+        recipes = {"training": asdict(self.training), "supervision": asdict(self.supervision)}
         return {
             "version": PROTOCOL_VERSION,
             "metric": self.metric,
             "selection": "last step",
             "optimiser": "AdamW",
             "sizes": asdict(sizes),
-            **recipes,
+            **{k: {n: v for n, v in r.items() if n not in ENTRY_RECIPE_FIELDS} for k, r in recipes.items()},
         }
-
-    def _recipes(self) -> dict[str, dict[str, Any]]:
-        return {"training": asdict(self.training), "supervision": asdict(self.supervision)}
 
 
 def variable_settings() -> list[str]:

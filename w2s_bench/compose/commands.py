@@ -6,9 +6,9 @@ import shlex
 from dataclasses import asdict
 from typing import Any
 
-from w2s_bench.cells import Cell, Entry, Protocol
+from w2s_bench.cells import ENTRY_RECIPE_FIELDS, Cell, Entry, Protocol
 from w2s_bench.compose.overrides import as_override
-from w2s_bench.compose.schemas import LISTS, OWNED
+from w2s_bench.compose.schemas import MULTI_VALUE_GROUPS
 from w2s_bench.errors import UsageError
 from w2s_bench.registry import Registry
 from w2s_bench.store.paths import strip_local_paths
@@ -36,7 +36,7 @@ class Commands:
             words += ["--plugins", shlex.quote(strip_local_paths(plugin))]
         for kind, entries in kinds.items():
             names = ",".join(e.name for e in entries)
-            words.append(shlex.quote(f"{kind}=[{names}]" if kind in LISTS else f"{kind}={names}"))
+            words.append(shlex.quote(f"{kind}=[{names}]" if kind in MULTI_VALUE_GROUPS else f"{kind}={names}"))
             for entry in entries:
                 words += self._options(kind, entry)
         words += self._protocol(cell.protocol)
@@ -45,7 +45,7 @@ class Commands:
     def _options(self, kind: str, entry: Entry) -> list[str]:
         if (kind, id(entry)) not in self._pieces:
             defaults = self.registry.get(kind, entry.name).options
-            where = f"{kind}.{entry.name}" if kind in LISTS else kind
+            where = f"{kind}.{entry.name}" if kind in MULTI_VALUE_GROUPS else kind
             self._pieces[kind, id(entry)] = [
                 shlex.quote(as_override(f"{where}.{option}", strip_local_paths(value)))
                 for option, value in entry.options.items()
@@ -59,7 +59,7 @@ class Commands:
             self._protocols[id(protocol)] = [
                 shlex.quote(as_override(f"protocol.{key}", value))
                 for key, value in now.items()
-                if value != usual[key] and key.rpartition(".")[2] not in OWNED
+                if value != usual[key] and key.rpartition(".")[2] not in ENTRY_RECIPE_FIELDS
             ]
         return self._protocols[id(protocol)]
 
@@ -90,9 +90,9 @@ def flat(cell: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
         ("mitigation", cell["mitigations"] or [{"name": "naive"}]),
     ):
         names = [e["name"] for e in entries]
-        values[kind] = names if kind in LISTS else names[0]
+        values[kind] = names if kind in MULTI_VALUE_GROUPS else names[0]
         for entry in entries:
-            where = f"{kind}.{entry['name']}" if kind in LISTS else kind
+            where = f"{kind}.{entry['name']}" if kind in MULTI_VALUE_GROUPS else kind
             values |= {f"{where}.{option}": value for option, value in entry.items() if option != "name"}
     protocol = {k: v for k, v in settings.items() if k != "sizes"}  # sizes are options of the task
     return values | _flat(protocol, "protocol.") | {"seed": cell["seed"]}

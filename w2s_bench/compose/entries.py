@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from w2s_bench import interfaces
 from w2s_bench.cells import Entry
 from w2s_bench.compose.overrides import Axis, as_override
-from w2s_bench.compose.schemas import LISTS
+from w2s_bench.compose.schemas import MULTI_VALUE_GROUPS
 from w2s_bench.compose.settings import check_range
 from w2s_bench.compose.values import Value
 from w2s_bench.errors import UsageError, nearest
@@ -64,15 +64,15 @@ class Entries:
             for kind in PLUGIN_KINDS:
                 # One compose takes any number of supervisors and mitigations, but one task and one student.
                 some = missing[kind] or sorted(names[kind])[:1]
-                chosen[kind] = some if kind in LISTS else some[:1]
+                chosen[kind] = some if kind in MULTI_VALUE_GROUPS else some[:1]
                 if some:
-                    overrides.append(as_override(kind, some if kind in LISTS else some[0]))
+                    overrides.append(as_override(kind, some if kind in MULTI_VALUE_GROUPS else some[0]))
             self._bases.setdefault(key, self._compose(overrides, chosen))
         return self._bases[key]
 
     def entry(self, kind: str, name: str, given: Sequence[Given], used: set[str]) -> Entry:
         """Returns the entry with the overrides that are its own; their texts are added to `used`."""
-        prefix = f"{kind}.{name}." if kind in LISTS else f"{kind}."
+        prefix = f"{kind}.{name}." if kind in MULTI_VALUE_GROUPS else f"{kind}."
         own = [(a, v) for a, v in given if a.key.startswith(prefix)]
         key = (kind, name, tuple((a.key, json.dumps([v.parsed, v.typed], sort_keys=True)) for a, v in own))
         if key not in self._entries:
@@ -87,7 +87,7 @@ class Entries:
 
     def _resolve(self, kind: str, name: str, own: list[tuple[str, Axis, Value]]) -> tuple[Entry, frozenset[str]]:
         registration = self.registration(kind, name)
-        where = f"{kind}.{name}" if kind in LISTS else kind
+        where = f"{kind}.{name}" if kind in MULTI_VALUE_GROUPS else kind
         options = dict(registration.options)
         given = {k: v for k, v in self._node(kind, name).items() if k != "name"}
         consumed = set()
@@ -96,7 +96,7 @@ class Entries:
             if option == "name":
                 raise UsageError(f"{axis.text}: a name is chosen with {kind}={value.typed}")
             if option not in registration.declared:
-                if kind in LISTS:
+                if kind in MULTI_VALUE_GROUPS:
                     raise UsageError(unknown_option(f"{where}.{option}", option, registration.declared))
                 continue  # of another task or student of the sweep; that somebody has it is checked at the end
             plain = value.typed if registration.declared[option].takes_text else value.parsed
@@ -152,7 +152,7 @@ class Entries:
             raise UsageError(f"the configuration does not compose: {' '.join(str(e).split())}") from e
         base: dict[str, Any] = {str(k): v for k, v in composed.items()}  # type: ignore[union-attr]
         # Hydra tells no choice of a group of several; there the package says the name.
-        nodes = {k: base[k] if k in LISTS else {choices[k]: base[k]} for k in PLUGIN_KINDS}
+        nodes = {k: base[k] if k in MULTI_VALUE_GROUPS else {choices[k]: base[k]} for k in PLUGIN_KINDS}
         for kind in PLUGIN_KINDS:
             for name in chosen[kind] or nodes[kind]:
                 self._nodes[kind][name] = _named(kind, name, nodes[kind].get(name))
@@ -170,7 +170,7 @@ def unknown_option(key: str, option: str, declared: Iterable[str]) -> str:
 
 def _named(kind: str, name: str, node: Any) -> dict[str, Any]:
     if not isinstance(node, dict) or not isinstance(node.get("name"), str):
-        package = f"`# @package {kind}.{name}` and " if kind in LISTS else ""
+        package = f"`# @package {kind}.{name}` and " if kind in MULTI_VALUE_GROUPS else ""
         raise UsageError(
             f"{kind}/{name}.yaml: it needs {package}`name: PLUGIN`, the registered name that it configures"
         )

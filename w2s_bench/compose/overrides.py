@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from w2s_bench.compose.schemas import LISTS
+from w2s_bench.compose.schemas import MULTI_VALUE_GROUPS
 from w2s_bench.compose.values import BLANK, Value, hydra_text, is_call, parse_hydra, read, split, write
 from w2s_bench.errors import UsageError
 
@@ -46,7 +46,7 @@ def parse(args: Sequence[str], multirun: bool, choices: Callable[[str], list[str
         except HydraException as e:
             raise UsageError(_syntax(text, e)) from e
         if axis.swept and not multirun:
-            stack = f" (one stack of several is written {axis.key}=[a,b])" if axis.key in LISTS else ""
+            stack = f" (one stack of several is written {axis.key}=[a,b])" if axis.key in MULTI_VALUE_GROUPS else ""
             raise UsageError(f"{text}: several values are a sweep, which needs -m{stack}; quote a value with a comma")
         axes[axis.key] = axis
     return list(axes.values())

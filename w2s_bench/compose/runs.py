@@ -16,12 +16,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from w2s_bench.cells import Cell, Entry, Protocol, Run
+from w2s_bench.cells import ENTRY_RECIPE_FIELDS, Cell, Entry, Protocol, Run
 from w2s_bench.compose import schemas, settings
 from w2s_bench.compose.commands import Commands
 from w2s_bench.compose.entries import Entries, unknown_option
 from w2s_bench.compose.overrides import Axis, parse
-from w2s_bench.compose.schemas import LISTS, OWNED, recipe_options
+from w2s_bench.compose.schemas import MULTI_VALUE_GROUPS, recipe_options
 from w2s_bench.compose.settings import check_range, check_trainer
 from w2s_bench.compose.values import Value
 from w2s_bench.errors import UsageError, nearest
@@ -226,7 +226,7 @@ class Composer:
     def _check_known(self, axis: Axis, names: set[str]) -> None:
         """Raises where an option is of no plugin at all; one whose plugin is absent is judged over all sweeps."""
         kind, _, rest = axis.key.partition(".")
-        if kind in LISTS:
+        if kind in MULTI_VALUE_GROUPS:
             name, _, option = rest.partition(".")
             if name not in self.entries.choices(kind):
                 raise UsageError(f"{axis.text}: {self.registry.missing(kind, name, self.entries.choices(kind))}")
@@ -244,7 +244,7 @@ class Composer:
     def nobody_holds(self, text: str, cells: list[Cell]) -> str:
         """Returns the sentence for an option whose plugin is in no cell."""
         kind, _, rest = text.partition("=")[0].lstrip("+").partition(".")
-        if kind in LISTS:
+        if kind in MULTI_VALUE_GROUPS:
             name = rest.partition(".")[0]
             return f"{text}: no cell holds the {kind} '{name}'; add it to {kind}=[...] or leave the option out"
         names = sorted({c.task.name if kind == "task" else c.student.name for c in cells})
@@ -268,8 +268,10 @@ def _with_names(axis: Axis) -> Axis:
     for value in axis.values:
         listed = value.typed if isinstance(value.typed, list) else [value.typed]
         if not listed or not all(isinstance(n, str) for n in listed):
-            raise UsageError(f"{axis.text}: expects a name" + (" or a list of names" if axis.key in LISTS else ""))
-        if axis.key not in LISTS and len(listed) > 1:
+            raise UsageError(
+                f"{axis.text}: expects a name" + (" or a list of names" if axis.key in MULTI_VALUE_GROUPS else "")
+            )
+        if axis.key not in MULTI_VALUE_GROUPS and len(listed) > 1:
             raise UsageError(f"{axis.text}: a {axis.key} is one name; sweep over several with -m {axis.key}=a,b")
         names = listed if axis.key in PLUGIN_KINDS else listed[0]
         values.append(Value(names, names))
@@ -328,7 +330,7 @@ def _set_protocol(node: dict[str, Any], axis: Axis, value: Value) -> None:
         close = nearest(axis.key, known) or ";"
         raise UsageError(f"{axis.key}: no such setting{close} `w2s run --cfg job --package protocol` shows them")
     recipe, option = parts
-    if option in OWNED:
+    if option in ENTRY_RECIPE_FIELDS:
         whose = "student" if recipe == "training" else "supervisor.NAME"
         raise UsageError(f"{axis.key}: {option} belongs to the entry, not to the protocol; set {whose}.{option}")
     known_options = recipe_options()

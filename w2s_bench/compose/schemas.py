@@ -13,16 +13,14 @@ from typing import Any, Literal
 
 from hydra.core.config_store import ConfigStore
 
-from w2s_bench.cells import Protocol
+from w2s_bench.cells import ENTRY_RECIPE_FIELDS, Protocol
 from w2s_bench.interfaces import Recipe
 from w2s_bench.registry import PLUGIN_KINDS, Registry
 from w2s_bench.registry.options import Option, declared
 
 CONF = "pkg://w2s_bench.conf"
-LISTS = ("supervisor", "mitigation")
+MULTI_VALUE_GROUPS = ("supervisor", "mitigation")
 """Groups that take several names: their options lie at `group.name.option`."""
-OWNED = ("body_lr", "head_lr", "tune", "max_length")
-"""Of a recipe, what an entry decides and the protocol does not."""
 
 
 @dataclass
@@ -43,7 +41,7 @@ class Trainer:
 
 def recipe_options() -> dict[str, Option]:
     """Returns what the protocol says about a recipe."""
-    return {name: option for name, option in declared(Recipe).items() if name not in OWNED}
+    return {name: option for name, option in declared(Recipe).items() if name not in ENTRY_RECIPE_FIELDS}
 
 
 def register(registry: Registry) -> None:
@@ -52,7 +50,7 @@ def register(registry: Registry) -> None:
     for kind in PLUGIN_KINDS:
         store.repo.pop(kind, None)
         for entry in registry.entries(kind):
-            package = f"{kind}.{entry.name}" if kind in LISTS else kind
+            package = f"{kind}.{entry.name}" if kind in MULTI_VALUE_GROUPS else kind
             values = {"name": entry.name, **entry.options}
             options = {"name": Option("name", str, entry.name), **entry.declared}
             node = _dataclass(f"{kind}_{entry.name}", options, values)

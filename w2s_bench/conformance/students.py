@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from w2s_bench.cells import entry_recipe
 from w2s_bench.conformance.findings import Failed, Skipped, once
 from w2s_bench.conformance.settings import RECIPE, SEED, Place, Placed
 from w2s_bench.conformance.trial import streams
 from w2s_bench.errors import UsageError
-from w2s_bench.interfaces import Backbone, Tuning
+from w2s_bench.interfaces import Backbone
 
 TEXTS = 16
 EXTRA = 3
@@ -55,8 +56,7 @@ class Subject(Placed):
     @property
     def recipe(self) -> Any:
         """Returns the recipe with the entry's own learning rates, tuning and length."""
-        given = {**self.entry.options, **self.options}
-        return replace(RECIPE, **{k: given[k] for k in Tuning.__dataclass_fields__ if k in given and k != "replicate"})
+        return entry_recipe(RECIPE, {**self.entry.options, **self.options})
 
 
 def features(backbone: Backbone, rows: list[list[int]], extra: int = 0, other_pad: bool = False) -> Tensor:

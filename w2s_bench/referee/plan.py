@@ -16,12 +16,12 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from w2s_bench import __version__, splitting
-from w2s_bench.cells import PROTOCOL_VERSION, Cell, Entry, digest
+from w2s_bench.cells import PROTOCOL_VERSION, Cell, Entry, digest, entry_recipe
 from w2s_bench.errors import W2SError
 from w2s_bench.interfaces import Recipe, Sizes
 from w2s_bench.seeds import derive
@@ -33,9 +33,6 @@ SCHEMA = 1
 
 STAGE_KINDS = ("prepare", "supervise", "ceiling", "train")
 """Stages, each after all that it may need."""
-
-OWNED = ("tune", "body_lr", "head_lr", "max_length")
-"""Options of a student that go into its recipe."""
 
 
 @dataclass(frozen=True)
@@ -183,8 +180,9 @@ class _Planner:
         prepare = self._prepare(cell)
         supervise = tuple(self._supervise(cell, entry, prepare) for entry in cell.supervisors)
         seed = derive(cell.seed, "student", int(student_options.get("replicate", 0)))
-        owned = {k: student_options[k] for k in OWNED if k in student_options}
-        recipe = self._once("recipe", protocol, cell.student, make=lambda: replace(protocol.training, **owned))
+        recipe = self._once(
+            "recipe", protocol, cell.student, make=lambda: entry_recipe(protocol.training, student_options)
+        )
         ceiling = self._ceiling(cell, prepare, seed, recipe)
         train = self._train(cell, prepare, supervise, seed, recipe)
         settings, protocol_digest = self._once("settings", protocol, cell.task, make=lambda: _settings(cell))
