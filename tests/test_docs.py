@@ -200,14 +200,14 @@ def test_task_supervisor_and_student_examples_work_together(load, tmp_path):
     strong = loaded.get("student", "digit_bag")
     assert strong.options["body_lr"] == 1e-2 and strong.options["tune"] == "full"
     labels = torch.nn.functional.one_hot(torch.from_numpy(splits["transfer"].truth), 2).float()
-    ceiling = finetune(strong.build().backbone(0), task, splits["transfer"].inputs, labels, recipe, 0)
+    ceiling = finetune(strong.build().backbone(0), splits["transfer"].inputs, labels, FitContext(task, 0, recipe))
     reached = (ceiling.predict(test.inputs).argmax(1).numpy() == test.truth).mean()
     assert 0.6 < floor < reached - 0.05 and reached > 0.85
 
 
 def test_examples_that_answer_in_words_work_together(load, tmp_path):
     from w2s_bench.referee.prepare import check_splits
-    from w2s_bench.training.finetune import certain, finetune
+    from w2s_bench.training.finetune import finetune, hard_labels
 
     loaded = load(PLUGINS["count_on"])
     task = loaded.get("task", "count_on").build()
@@ -226,8 +226,8 @@ def test_examples_that_answer_in_words_work_together(load, tmp_path):
     assert list(again.answer(test.inputs)) == list(weak.answer(test.inputs))
     strong = loaded.get("student", "reader")
     recipe = Recipe(**{k: strong.options[k] for k in ("body_lr", "head_lr", "max_length")}, epochs=20)
-    learnt = certain(info, splits["transfer"].inputs, splits["transfer"].truth)
-    ceiling = finetune(strong.build().backbone(0), info, *learnt, recipe, 0)
+    learnt = hard_labels(info, splits["transfer"].inputs, splits["transfer"].truth)
+    ceiling = finetune(strong.build().backbone(0), *learnt, FitContext(info, 0, recipe))
     assert 0.8 < right(weak.answer(test.inputs)) < 0.95 < right(ceiling.answer(test.inputs))
 
 

@@ -33,11 +33,11 @@ from w2s_bench.registry import load, problem_of_class
 from w2s_bench.store.verify import verify_store
 from w2s_bench.training.answers import labels_for, texts_of, with_candidates
 from w2s_bench.training.batches import Batch
-from w2s_bench.training.finetune import certain, finetune
+from w2s_bench.training.finetune import finetune, hard_labels
 from w2s_bench.training.meter import Meter
-from w2s_bench.training.pool import Asked, Pool
+from w2s_bench.training.pool import FrozenSupervisor, Pool
 from w2s_bench.training.stack import Stack
-from w2s_bench.training.student import Student
+from w2s_bench.training.step import TrainableStudent
 
 torch.set_num_threads(1)
 
@@ -47,9 +47,9 @@ PROMPTS = ["3 4 1 + 5 0 7 =", "9 9 9 + 0 0 1 =", "1 2 3 +", "3 4 1 + 5 0 7 = ten
 ANSWERS = [["tens 4 units 8", "units 0", "4", ""], ["units 8", "tens 0 units 0", "5 6", "4 hundreds 8"]]
 
 
-def student_of(**recipe) -> Student:
+def student_of(**recipe) -> TrainableStudent:
     """Returns a rung that answers, with a head that is not zero."""
-    student = Student(rungs.load_backbone(RUNG), TASK, Recipe(**recipe), 0, Stack([], {}), Meter())
+    student = TrainableStudent(Stack([], {}), rungs.load_backbone(RUNG), TASK, Recipe(**recipe), 0, Meter())
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         student.classifier.head.weight.copy_(0.05 * torch.randn(24, 24, generator=generator))
@@ -60,7 +60,7 @@ def inputs_of(texts=PROMPTS) -> Inputs:
     return Inputs([str(i) for i in range(len(texts))], list(texts))
 
 
-def reference_log_p(student: Student, prompt: str, answer: str) -> float:
+def reference_log_p(student: TrainableStudent, prompt: str, answer: str) -> float:
     """Returns log p(answer and its end | prompt) in float64, word by word, by the library's own GPT-2."""
     from transformers import GPT2LMHeadModel
 
@@ -113,7 +113,7 @@ def test_a_sure_label_is_learnt_as_a_language_model_learns_a_text():
     whole = Inputs(inputs.ids, [f"{t} {a}" for t, a in zip(inputs.text, ANSWERS[0][:2], strict=True)])
     for text, start in zip(student.backbone.encode(whole.text), (8, 8), strict=True):
         ids = torch.tensor([text])
-        logits = student.classifier.words(ids, torch.arange(start - 1, len(text)))
+        logits = student.classifier.lm_logits(ids, torch.arange(start - 1, len(text)))
         after = torch.tensor([*text[start:], 0])
         torch.nn.functional.cross_entropy(logits, after, reduction="sum").backward()
     for name, weight in student.classifier.named_parameters():
@@ -186,7 +186,7 @@ def test_a_body_that_writes_nothing_is_named():
     mute = replace(rungs.load_backbone(RUNG), decode=None)
     assert isinstance(mute, Backbone)
     with pytest.raises(W2SError, match=r"ladder-xs-0-sal0\.3 writes no texts"):
-        finetune(mute, TASK, *certain(TASK, inputs_of(), np.array(ANSWERS[1])), Recipe(), 0)
+        finetune(mute, TASK, *hard_labels(TASK, inputs_of(), np.array(ANSWERS[1])), FitContext(TASK, 0, Recipe()))
     with pytest.raises(W2SError, match="without candidate answers"):
         student_of().predict(inputs_of())
 
@@ -231,7 +231,7 @@ class Writer:
 def pool_of(judge, meter=None):
     inputs, votes = with_candidates(inputs_of(), [[f"units {i}" for i in range(4)]])
     rngs = {"m": torch.Generator().manual_seed(0)}
-    asked = [Asked("judge", lambda: judge, meter or Meter())]
+    asked = [FrozenSupervisor("judge", lambda: judge, meter or Meter())]
     return Pool(TASK, inputs, votes, inputs, votes, asked, rngs, lambda: votes[0])
 
 

@@ -21,7 +21,7 @@ from w2s_bench.plugins.supervisors.ladder import LadderSupervisor
 from w2s_bench.plugins.supervisors.ladder import register_supervisors as list_supervisors
 from w2s_bench.plugins.tasks.sandbox import Reviews
 
-PLAN = pretrain.Plan(width=16, layers=1, heads=2, steps=12)
+PLAN = pretrain.PretrainConfig(width=16, layers=1, heads=2, steps=12)
 REVIEWS = TaskInfo("reviews", "classification", 2, ["unkind", "kind"])
 
 
@@ -63,8 +63,8 @@ def test_pretraining_repeats_bit_for_bit_killed_or_not(tmp_path):
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {"saliency": 0.0}, {"heads": 1}])
 def test_seed_saliency_and_shape_change_the_weights(tmp_path, other):
-    changed = pretrain.Plan(**{"width": 16, "layers": 1, "heads": 2, "steps": 2} | other)
-    pretrain.pretrain(pretrain.Plan(16, 1, 2, steps=2), tmp_path / "one", "")
+    changed = pretrain.PretrainConfig(**{"width": 16, "layers": 1, "heads": 2, "steps": 2} | other)
+    pretrain.pretrain(pretrain.PretrainConfig(16, 1, 2, steps=2), tmp_path / "one", "")
     pretrain.pretrain(changed, tmp_path / "other", "")
     assert weights_digest(tmp_path / "one") != weights_digest(tmp_path / "other")
 
@@ -77,7 +77,7 @@ def test_seed_saliency_and_shape_change_the_weights(tmp_path, other):
 def test_precision_follows_the_hardware_and_the_width(monkeypatch, width, device, has_bf16, precision):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_bf16)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    assert pretrain.Plan(width, 2, 2, device=device).precision == precision
+    assert pretrain.PretrainConfig(width, 2, 2, device=device).precision == precision
 
 
 def test_a_rung_begun_in_one_precision_is_not_finished_in_another(tmp_path):
@@ -88,12 +88,12 @@ def test_a_rung_begun_in_one_precision_is_not_finished_in_another(tmp_path):
     with pytest.raises(Killed):
         pretrain.pretrain(PLAN, tmp_path, "", kill, save_every=2)
     with pytest.raises(UsageError, match="another plan"):
-        pretrain.pretrain(pretrain.Plan(16, 1, 2, steps=12, precision="bf16-mixed"), tmp_path, "")
+        pretrain.pretrain(pretrain.PretrainConfig(16, 1, 2, steps=12, precision="bf16-mixed"), tmp_path, "")
 
 
 def test_loss_falls(tmp_path):
     losses = []
-    plan = pretrain.Plan(16, 1, 2, steps=80)
+    plan = pretrain.PretrainConfig(16, 1, 2, steps=80)
     pretrain.pretrain(plan, tmp_path / "rung", "", lambda _, loss: losses.append(loss))
     assert losses[0] > 5 and losses[-1] < losses[0] - 0.5
 
@@ -106,7 +106,7 @@ def test_a_folder_of_another_plan_is_refused(tmp_path):
     with pytest.raises(Killed):
         pretrain.pretrain(PLAN, tmp_path / "rung", "", kill, save_every=4)
     with pytest.raises(UsageError, match="another plan"):
-        pretrain.pretrain(pretrain.Plan(16, 1, 2, steps=13), tmp_path / "rung", "")
+        pretrain.pretrain(pretrain.PretrainConfig(16, 1, 2, steps=13), tmp_path / "rung", "")
     pretrain.pretrain(PLAN, tmp_path / "rung", "")
     with pytest.raises(UsageError, match="finished rung"):
         pretrain.pretrain(PLAN, tmp_path / "rung", "")
@@ -117,7 +117,7 @@ def test_a_folder_of_another_plan_is_refused(tmp_path):
 )
 def test_impossible_plans_are_refused(wrong, said):
     with pytest.raises(UsageError, match=said):
-        pretrain.Plan(**{"width": 16, "layers": 1, "heads": 2} | wrong)
+        pretrain.PretrainConfig(**{"width": 16, "layers": 1, "heads": 2} | wrong)
 
 
 def test_the_verb_grows_a_rung_and_writes_its_command(tmp_path):
@@ -158,7 +158,7 @@ def test_shipped_rungs_fit_in_eight_megabytes():
 def test_transformers_computes_the_same(tmp_path):
     from transformers import AutoModel, AutoTokenizer, GPT2ForSequenceClassification, GPT2LMHeadModel
 
-    pretrain.pretrain(pretrain.Plan(24, 2, 2, steps=30), tmp_path / "rung", "")
+    pretrain.pretrain(pretrain.PretrainConfig(24, 2, 2, steps=30), tmp_path / "rung", "")
     folder = tmp_path / "rung"
     texts, ids, mask = some_text()
     ours = load(folder)
@@ -199,8 +199,8 @@ def test_a_step_can_be_differentiated_through():
     weights = dict(model.named_parameters())
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
         loss = torch.func.functional_call(model, weights, (ids, mask)).square().sum()
-        slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
-        sum(slope.square().sum() for slope in slopes).backward()
+        grads = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
+        sum(grad.square().sum() for grad in grads).backward()
     assert model.wte.weight.grad.abs().sum() > 0
 
 
@@ -210,7 +210,7 @@ def test_a_step_can_be_differentiated_through():
 @pytest.fixture(scope="module")
 def rung(tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("ladder") / "rung"
-    pretrain.pretrain(pretrain.Plan(16, 1, 2, steps=60), folder, "")
+    pretrain.pretrain(pretrain.PretrainConfig(16, 1, 2, steps=60), folder, "")
     return str(folder)
 
 

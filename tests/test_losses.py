@@ -14,8 +14,9 @@ from w2s_bench.plugins.mitigations.aux_confidence import AuxConfidence, harden
 from w2s_bench.plugins.mitigations.gce import GeneralizedCrossEntropy
 from w2s_bench.plugins.mitigations.product import Product
 from w2s_bench.training.batches import Batch
-from w2s_bench.training.stack import Defaults, Stack
-from w2s_bench.training.student import rate, weighted_mean
+from w2s_bench.training.defaults import NaiveFinetuning
+from w2s_bench.training.stack import Stack
+from w2s_bench.training.step import rate, weighted_mean
 
 quick = settings(max_examples=60, deadline=None)
 
@@ -54,7 +55,7 @@ def close(ours, reference, **tolerance):
 def test_naive_loss_is_cross_entropy_with_soft_labels(case):
     logits, labels = case
     reference = -(labels.astype(np.float64) * log_softmax(logits)).sum(1)
-    close(Defaults().training_loss(torch.from_numpy(logits), torch.from_numpy(labels)), reference, rtol=1e-5)
+    close(NaiveFinetuning().training_loss(torch.from_numpy(logits), torch.from_numpy(labels)), reference, rtol=1e-5)
 
 
 @given(cases(), st.data())
@@ -96,7 +97,7 @@ def test_gce_is_the_papers(case, q, truncated, k):
 def test_gce_lies_between_cross_entropy_and_mean_absolute_error():
     logits, labels = torch.randn(8, 3), torch.eye(3)[torch.arange(8) % 3]
     near_ce = GeneralizedCrossEntropy(GeneralizedCrossEntropy.Options(q=1e-5)).training_loss(logits, labels)
-    torch.testing.assert_close(near_ce, Defaults().training_loss(logits, labels), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(near_ce, NaiveFinetuning().training_loss(logits, labels), rtol=1e-3, atol=1e-3)
     mae = GeneralizedCrossEntropy(GeneralizedCrossEntropy.Options(q=1.0)).training_loss(logits, labels)
     torch.testing.assert_close(mae, (logits.softmax(-1) - labels).abs().sum(-1) / 2)
 
@@ -112,7 +113,7 @@ def test_gce_refuses_options_out_of_range(options):
 
 def loss_of(kind):
     if kind == "ce":
-        return Defaults().training_loss
+        return NaiveFinetuning().training_loss
     return GeneralizedCrossEntropy(GeneralizedCrossEntropy.Options(truncated=kind == "truncated")).training_loss
 
 

@@ -28,7 +28,7 @@ from w2s_bench.plugins.mitigations.self_distillation import SelfDistillation
 from w2s_bench.registry import load
 from w2s_bench.registry.stacking import check_stack
 from w2s_bench.training.meter import Meter
-from w2s_bench.training.pool import Asked, Pool
+from w2s_bench.training.pool import FrozenSupervisor, Pool
 from w2s_bench.training.stack import Stack
 
 SURENESS = np.array([0.55, 0.95, 0.75, 0.6, 0.99, 0.8, 0.74, 0.9])
@@ -44,7 +44,7 @@ def member(name, cls, **options):
 def pool_of(labels=LABELS, difficulty=None, critic=None, seed=0):
     n = len(labels)
     inputs = Inputs([str(i) for i in range(n)], [f"t{i}" for i in range(n)], None, difficulty)
-    asked = [Asked("critic", lambda: critic, Meter())]
+    asked = [FrozenSupervisor("critic", lambda: critic, Meter())]
     rngs = {"m": torch.Generator().manual_seed(seed)}
     return Pool(TASK, inputs, labels[None], inputs, labels[None], asked, rngs, lambda: torch.zeros(n, 4))
 

@@ -14,9 +14,9 @@ from w2s_bench.plugins.students.ladder import LadderStudent
 from w2s_bench.plugins.supervisors.ladder import LadderSupervisor
 from w2s_bench.plugins.tasks.sandbox import ReviewsPairs
 from w2s_bench.registry import load
-from w2s_bench.training.life import Bench, raise_student
+from w2s_bench.training.loop import StageContext, train_student
 from w2s_bench.training.meter import Meter
-from w2s_bench.training.pool import Asked, Pool
+from w2s_bench.training.pool import FrozenSupervisor, Pool
 from w2s_bench.training.stack import Stack
 
 PAIRS = TaskInfo("reviews_pairs", "preference", 2, ["first", "second"])
@@ -31,7 +31,8 @@ class Liked:
 
 def pool_of(inputs, votes, critic, meter):
     rngs = {"m": torch.Generator().manual_seed(0)}
-    return Pool(PAIRS, inputs, votes, inputs, votes, [Asked("critic", lambda: critic, meter)], rngs, lambda: votes[0])
+    frozen = [FrozenSupervisor("critic", lambda: critic, meter)]
+    return Pool(PAIRS, inputs, votes, inputs, votes, frozen, rngs, lambda: votes[0])
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.25, 4.0])
@@ -59,9 +60,9 @@ def test_a_student_learns_pairs_from_a_weak_reward_model():
     strong = LadderStudent(LadderStudent.Options(size="s"))
     right = {}
     for name, stack in {"naive": [], "rewarded": [("m", lambda: RewardLabels(RewardLabels.Options()))]}.items():
-        bench = Bench(PAIRS, 0, Meter(), {"strong": (strong.backbone, Recipe(body_lr=1e-4, head_lr=1e-2))})
-        pool = pool_of(inputs, votes, weak, bench.meter)
-        p = raise_student(bench, Stack(stack, pool.rngs), pool).predict(test.inputs)
+        stage = StageContext(PAIRS, 0, Meter(), {"strong": (strong.backbone, Recipe(body_lr=1e-4, head_lr=1e-2))})
+        pool = pool_of(inputs, votes, weak, stage.meter)
+        p = train_student(stage, Stack(stack, pool.rngs), pool).predict(test.inputs)
         right[name] = float((p.argmax(-1).numpy() == test.truth).mean())
     floor = (weak.label(test.inputs).argmax(1) == test.truth).mean()
     assert 0.7 < floor < right["naive"]

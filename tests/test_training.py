@@ -14,13 +14,13 @@ from support.bench import RECIPE, TASK, accuracy, data, student_of, supervisor
 
 from w2s_bench import hookimpl
 from w2s_bench.errors import W2SError
-from w2s_bench.interfaces import Inputs
+from w2s_bench.interfaces import FitContext, Inputs
 from w2s_bench.training.finetune import finetune, restore
-from w2s_bench.training.life import Bench, raise_student
+from w2s_bench.training.loop import StageContext, train_student
 from w2s_bench.training.meter import Meter
 from w2s_bench.training.pool import Pool
 from w2s_bench.training.stack import Stack
-from w2s_bench.training.student import weighted_mean
+from w2s_bench.training.step import weighted_mean
 
 TEST = data()["test"].inputs
 
@@ -206,7 +206,7 @@ def test_a_probe_trains_the_head_alone_on_frozen_features(tmp_path):
     labels = torch.eye(2)[(words_student().features(inputs).sum(-1) > 0).long()]
     recipe = replace(RECIPE, tune="probe", epochs=50, head_lr=0.2)
     student = fit(words_backbone, recipe, inputs, labels=labels, cache=str(tmp_path))
-    # the bench draws the body from a seed of its own: compare with a body drawn alike
+    # the stage draws the body from a seed of its own: compare with a body drawn alike
     from w2s_bench.seeds import derive
 
     fresh = words_backbone(derive(0, "weights", "strong", 0)).module
@@ -318,8 +318,8 @@ def test_second_order_gradients_flow_through_a_step():
     def meta_loss(weights):
         params = student.trainable()
         losses = student.losses(batch, 0.0, params=params)
-        slopes = torch.autograd.grad((weights * losses).mean(), list(params.values()), create_graph=True)
-        stepped = {n: params[n] - 0.1 * s for n, s in zip(names, slopes, strict=True)}
+        grads = torch.autograd.grad((weights * losses).mean(), list(params.values()), create_graph=True)
+        stepped = {n: params[n] - 0.1 * s for n, s in zip(names, grads, strict=True)}
         return torch.nn.functional.cross_entropy(student.logits(inputs_of(16, 5), torch.arange(16), stepped), answers)
 
     weights = torch.ones(16, requires_grad=True)
@@ -344,8 +344,8 @@ def test_a_look_ahead_is_the_optimisers_step_without_its_first_moment(changes):
         batch, params = batch_of(student, inputs_of(16, k), labels, torch.ones(16)), student.trainable()
         weights = torch.ones(16, requires_grad=True)
         loss = (student.losses(batch, 0.0, params=params) * weights).mean()
-        slopes = torch.autograd.grad(loss, list(params.values()), create_graph=True)
-        ahead = student.look_ahead(dict(zip(params, slopes, strict=True)))
+        grads = torch.autograd.grad(loss, list(params.values()), create_graph=True)
+        ahead = student.look_ahead(dict(zip(params, grads, strict=True)))
         flow = torch.autograd.grad(sum(a.square().sum() for a in ahead.values()), weights)[0]
         assert bool(flow.isfinite().all()) and bool((flow != 0).any())
         student.step(student.losses(batch, 0.0), batch)
@@ -359,10 +359,10 @@ def test_a_look_ahead_is_the_optimisers_step_without_its_first_moment(changes):
 def test_a_finetuned_model_is_saved_and_restored(tmp_path):
     labels = torch.eye(2)[torch.arange(64) % 2]
     inputs = inputs_of(64)
-    fitted = finetune(words_backbone(), TASK, inputs, labels, RECIPE, seed=0)
+    fitted = finetune(words_backbone(), inputs, labels, FitContext(TASK, 0, RECIPE))
     fitted.save(tmp_path)
     assert [f.suffix for f in tmp_path.iterdir()] == [".safetensors"]
-    other = restore(words_backbone(3), TASK, tmp_path, RECIPE)
+    other = restore(words_backbone(3), tmp_path, FitContext(TASK, 0, RECIPE))
     assert torch.equal(other.predict(inputs), fitted.predict(inputs))
 
 
@@ -390,24 +390,25 @@ def test_the_terminal_stays_clean(capfd, caplog):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         student_of([], [supervisor()])
-        bench_trainer_student()
+        student_of_a_trainer()
     out, err = capfd.readouterr()
     assert (out, err) == ("", "") and not [w for w in caught if "lightning" in str(w.filename)]
     assert not caplog.records
     assert levels == {n: logging.getLogger(n).level for n in levels}
 
 
-def bench_trainer_student():
+def student_of_a_trainer():
     """Returns a student under a Trainer that was told something, which is no longer a bare one."""
     labels = torch.eye(2)[torch.arange(64) % 2]
-    bench = Bench(TASK, 0, Meter(), {"strong": (words_backbone, RECIPE)}, trainer={"log_every_n_steps": 1})
+    stage = StageContext(TASK, 0, Meter(), {"strong": (words_backbone, RECIPE)}, trainer={"log_every_n_steps": 1})
     inputs = inputs_of(64)
     pool = Pool(TASK, inputs, labels[None], inputs, labels[None], [], {}, lambda: labels)
-    return raise_student(bench, Stack([], {}), pool)
+    return train_student(stage, Stack([], {}), pool)
 
 
 def test_trainer_options_may_set_what_the_harness_leaves_off():
     labels = torch.eye(2)[torch.arange(64) % 2]
-    bench = Bench(TASK, 0, Meter(), {"strong": (words_backbone, RECIPE)}, trainer={"enable_model_summary": False})
+    trainer = {"enable_model_summary": False}
+    stage = StageContext(TASK, 0, Meter(), {"strong": (words_backbone, RECIPE)}, trainer=trainer)
     pool = Pool(TASK, inputs_of(64), labels[None], inputs_of(64), labels[None], [], {}, lambda: labels)
-    assert raise_student(bench, Stack([], {}), pool).taken == 4
+    assert train_student(stage, Stack([], {}), pool).taken == 4

@@ -64,8 +64,8 @@ def loaded_by(code: str) -> set[str]:
 
 
 def test_the_scanner_sees_imports():
-    life = imports_of(ROOT / "w2s_bench/training/life.py")
-    assert {"torch", "lightning", "w2s_bench.training.stack", "w2s_bench.training.stack.Stack"} <= life
+    loop = imports_of(ROOT / "w2s_bench/training/loop.py")
+    assert {"torch", "lightning", "w2s_bench.training.stack", "w2s_bench.training.stack.Stack"} <= loop
     naive = ROOT / "plugins/mitigations/naive.py"
     assert "torch" in imports_of(naive) and "torch" not in imports_of(naive, top_level=True)
 

@@ -133,12 +133,14 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class FitContext:
-    """What comes with the examples when a supervisor is fitted."""
+    """What a supervisor gets beside the examples when it is fitted."""
 
     task: TaskInfo
     seed: int
     recipe: Recipe
     """The protocol's recipe for supervisors; an entry's own learning rates replace these."""
+    stage: Any = field(default=None, repr=False, compare=False)
+    """Set by the harness: the `training.loop.StageContext` whose meter and cache `training.finetune` goes on using."""
 
 
 @runtime_checkable
@@ -165,7 +167,7 @@ class Backbone:
     """(input_ids [B, T], attention_mask [B, T]) -> one pooled feature vector per text [B, width].
 
     For generation tasks also `states(input_ids [B, T], rows [R]) -> [R, width]`, what a causal network knows at flat
-    positions of texts padded on the right, and `words(states) -> [R, V]`, logits of the token after each.
+    positions of texts padded on the right, and `lm_logits(states) -> [R, V]`, of the token after each.
     """
     encode: Callable[[list[str]], list[list[int]]]
     """Texts to token ids, without padding."""

@@ -18,12 +18,16 @@ The folder's name, the seeds and everything else in it derive from nothing that 
 
 from __future__ import annotations
 
+import sys
+import traceback
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from w2s_bench import exchange
 from w2s_bench.cells import Entry
+from w2s_bench.errors import W2SError
 from w2s_bench.interfaces import Recipe, TaskInfo
 
 
@@ -90,3 +94,14 @@ class Cost:
     def write(self, folder: Path) -> None:
         """Writes cost.json."""
         exchange.write_json(folder / "cost.json", asdict(self))
+
+
+def run_in(folder: str, work: Callable[[Path], None]) -> None:
+    """Does a folder's work in this process; where it fails, leaves `error.json` there and exits with status 1."""
+    path = Path(folder)
+    try:
+        work(path)
+    except Exception as error:
+        message = str(error) if isinstance(error, W2SError) else f"{type(error).__name__}: {error}"
+        exchange.write_json(path / "error.json", {"message": message, "traceback": traceback.format_exc()})
+        sys.exit(1)

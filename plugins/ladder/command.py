@@ -42,10 +42,10 @@ def pretrain(
     The folder can be given to the ladder's students and supervisors as `path`, and to transformers as it is.
     """
     shape = _shape(size, width, layers, heads)
-    from w2s_bench.plugins.ladder.pretrain import Plan
+    from w2s_bench.plugins.ladder.pretrain import PretrainConfig
     from w2s_bench.plugins.ladder.pretrain import pretrain as train
 
-    plan = Plan(*shape, saliency=saliency, seed=seed, steps=steps, device=device)
+    plan = PretrainConfig(*shape, saliency=saliency, seed=seed, steps=steps, device=device)
     chosen = f"--size {size}" if size else f"--width {width} --layers {layers} --heads {heads}"
     command = f"w2s pretrain {chosen} --saliency {saliency:g} --seed {seed} --steps {steps} --out {out.name}"
     if device != "cpu":

@@ -72,7 +72,7 @@ class MLP(nn.Module):
         return self.c_proj(F.relu(self.c_fc(x)))
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.ln_1, self.attn = nn.LayerNorm(shape.width), Attention(shape)
@@ -95,7 +95,7 @@ class Ladder(nn.Module):
         self.shape = shape
         self.wte = nn.Embedding(shape.vocabulary, shape.width)
         self.wpe = nn.Embedding(shape.positions, shape.width)
-        self.h = nn.ModuleList(Block(shape) for _ in range(shape.layers))
+        self.h = nn.ModuleList(TransformerBlock(shape) for _ in range(shape.layers))
         self.ln_f = nn.LayerNorm(shape.width)
 
     def states(self, input_ids: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
@@ -115,7 +115,7 @@ class Ladder(nn.Module):
         start = torch.arange(len(input_ids), device=input_ids.device) * input_ids.shape[1]
         return self.states(input_ids, start + last)
 
-    def words(self, states: torch.Tensor) -> torch.Tensor:
+    def lm_logits(self, states: torch.Tensor) -> torch.Tensor:
         """Returns logits [R, V] of the word after states [R, d]."""
         return states @ self.wte.weight.T
 

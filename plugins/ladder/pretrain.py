@@ -33,7 +33,7 @@ RESUME_FILE = "resume.safetensors"
 
 
 @dataclass(frozen=True)
-class Plan:
+class PretrainConfig:
     """All that determines a rung's weights on one machine."""
 
     width: int
@@ -88,7 +88,7 @@ def one_thread() -> Iterator[None]:
 
 @one_thread()
 def pretrain(
-    plan: Plan,
+    plan: PretrainConfig,
     folder: Path,
     command: str,
     report: Callable[[int, float], None] = lambda step, loss: None,
@@ -149,7 +149,7 @@ def make_optimizer(model: Ladder) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), fused=True)
 
 
-def language_loss(model: Ladder, tokens: np.ndarray, asked: np.ndarray, plan: Plan) -> torch.Tensor:
+def language_loss(model: Ladder, tokens: np.ndarray, asked: np.ndarray, plan: PretrainConfig) -> torch.Tensor:
     """Returns the mean cross-entropy of the asked words of sequences [B, T]; the others cannot be known."""
     ids = torch.from_numpy(tokens).to(plan.device)
     rows = torch.from_numpy(np.flatnonzero(asked[:, 1:])).to(plan.device)
@@ -160,14 +160,14 @@ def language_loss(model: Ladder, tokens: np.ndarray, asked: np.ndarray, plan: Pl
 
 
 @torch.no_grad()
-def held_out_loss(model: Ladder, world: World, plan: Plan) -> float:
+def held_out_loss(model: Ladder, world: World, plan: PretrainConfig) -> float:
     """Returns the language-model loss on 4096 fresh sequences, the same for every rung of a saliency."""
     draw = np.random.RandomState([VERSION, HELD_OUT_TEXT])
     return float(language_loss(model, *world.corpus(4096, draw), plan))
 
 
 def save_resume(
-    plan: Plan, file: Path, model: Ladder, optimizer: torch.optim.AdamW, done: tuple[int, int, bytes]
+    plan: PretrainConfig, file: Path, model: Ladder, optimizer: torch.optim.AdamW, done: tuple[int, int, bytes]
 ) -> None:
     """Writes weights, optimiser state and (steps, words, text digest) done; a kill leaves the old file or the new."""
     tensors = {}
@@ -182,7 +182,7 @@ def save_resume(
     os.replace(partial, file)
 
 
-def resume(plan: Plan, file: Path, model: Ladder, optimizer: torch.optim.AdamW) -> tuple[int, int, bytes]:
+def resume(plan: PretrainConfig, file: Path, model: Ladder, optimizer: torch.optim.AdamW) -> tuple[int, int, bytes]:
     """Returns (steps, words, text digest) done, with model and optimiser set to that state."""
     if not file.is_file():
         return 0, 0, b""

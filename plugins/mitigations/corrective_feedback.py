@@ -48,13 +48,13 @@ class CorrectiveFeedback:
         asked = pool.inputs.take(shard)
         answers = round_plan.previous.answer(asked)
         verdicts = pool.labels_for(pool.supervisors[self.options.critic].correct(asked, answers), shard)
-        settled = ~verdicts.isnan().any(-1)
-        self.left_out = shard[~settled]
+        judged = ~verdicts.isnan().any(-1)
+        self.left_out = shard[~judged]
         if len(self.left_out) == len(shard):  # a critic with nothing to say leaves the supervisor's labels
             self.left_out = None
             return None
         revised = labels.clone()
-        revised[shard[settled]] = verdicts[settled].to(labels.dtype)
+        revised[shard[judged]] = verdicts[judged].to(labels.dtype)
         return revised
 
     @hookimpl

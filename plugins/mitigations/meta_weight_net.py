@@ -41,18 +41,18 @@ class MetaWeightNet:
         student = problem.new_student()
         trusted, answers = consensus(problem.pool.validation_votes)
         rng = problem.pool.rng
-        weigh = network(self.options.hidden, rng).to(student.home)
+        weigh = network(self.options.hidden, rng).to(student.target_device)
         optimizer = torch.optim.Adam(weigh.parameters(), lr=self.options.lr)
         for batch, progress in problem.batches():
-            weights, given = student.trainable(), batch.weights.to(student.home)
+            weights, batch_weights = student.trainable(), batch.weights.to(student.target_device)
             losses = student.losses(batch, progress, params=weights)
             example_weights = weigh(losses.detach()[:, None])[:, 0]
-            loss = (example_weights * losses * given).sum() / given.sum()
-            slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
-            stepped = student.look_ahead(dict(zip(weights, slopes, strict=True)))
+            loss = (example_weights * losses * batch_weights).sum() / batch_weights.sum()
+            grads = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
+            stepped = student.look_ahead(dict(zip(weights, grads, strict=True)))
             drawn = trusted[torch.randint(len(trusted), (self.options.meta_batch,), generator=rng)]
             logits = student.logits(problem.pool.validation, drawn, params=stepped)
-            meta_loss = torch.nn.functional.cross_entropy(logits, answers[drawn].to(student.home))
+            meta_loss = torch.nn.functional.cross_entropy(logits, answers[drawn].to(student.target_device))
             optimizer.zero_grad()
             meta_loss.backward(inputs=list(weigh.parameters()))
             optimizer.step()

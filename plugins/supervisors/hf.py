@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from w2s_bench import hookimpl
-from w2s_bench.interfaces import FitContext, Inputs, Recipe
+from w2s_bench.interfaces import FitContext, Inputs
 from w2s_bench.plugins.students.hf import Pretrained
 
 
@@ -52,7 +52,7 @@ class HfSupervisor(Pretrained):
         from w2s_bench.training.finetune import finetune
 
         labels = torch.nn.functional.one_hot(torch.from_numpy(np.asarray(truth)).long(), context.task.n_classes).float()
-        self.fitted = finetune(self.load(), context.task, inputs, labels, self._recipe(context), context.seed)
+        self.fitted = finetune(self.load(), inputs, labels, self._tuned(context))
 
     def label(self, inputs: Inputs) -> np.ndarray:
         """Returns class probabilities [N, C]."""
@@ -76,8 +76,10 @@ class HfSupervisor(Pretrained):
         """Reads what `save` wrote."""
         from w2s_bench.training.finetune import restore
 
-        self.fitted = restore(self.load(), context.task, folder, self._recipe(context))
+        self.fitted = restore(self.load(), folder, self._tuned(context))
 
-    def _recipe(self, context: FitContext) -> Recipe:
+    def _tuned(self, context: FitContext) -> FitContext:
+        """Returns the context with this entry's own options in its recipe."""
         o = self.options
-        return replace(context.recipe, body_lr=o.body_lr, head_lr=o.head_lr, tune=o.tune, max_length=o.max_length)
+        recipe = replace(context.recipe, body_lr=o.body_lr, head_lr=o.head_lr, tune=o.tune, max_length=o.max_length)
+        return replace(context, recipe=recipe)

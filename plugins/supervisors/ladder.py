@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from w2s_bench import hookimpl
-from w2s_bench.interfaces import TASK_KINDS, FitContext, Inputs, Recipe
+from w2s_bench.interfaces import TASK_KINDS, FitContext, Inputs
 from w2s_bench.plugins.ladder import rungs
 
 SIZES, CHECKPOINTS = ("xxs", "xs", "s", "sm"), (0, 1, 2)
@@ -58,10 +58,10 @@ class LadderSupervisor:
 
     def fit(self, inputs: Inputs, truth: np.ndarray, context: FitContext) -> None:
         """Finetunes the rung on the supervision split."""
-        from w2s_bench.training.finetune import certain, finetune
+        from w2s_bench.training.finetune import finetune, hard_labels
 
-        backbone, (inputs, labels) = rungs.load_backbone(self.folder), certain(context.task, inputs, truth)
-        self.fitted = finetune(backbone, context.task, inputs, labels, self._recipe(context), context.seed)
+        backbone, (inputs, labels) = rungs.load_backbone(self.folder), hard_labels(context.task, inputs, truth)
+        self.fitted = finetune(backbone, inputs, labels, self._tuned(context))
 
     def label(self, inputs: Inputs) -> np.ndarray:
         """Returns class probabilities [N, C]."""
@@ -76,7 +76,7 @@ class LadderSupervisor:
 
         Of a pair it is the candidate's score, a log-odds; of an answer in words its log-probability.
         """
-        if self.fitted.writes:
+        if self.fitted.generative:
             return self.fitted.log_likelihood(inputs, np.asarray(answers).tolist())
         return self.fitted.rewards(inputs)[np.arange(len(inputs)), np.asarray(answers)]
 
@@ -84,9 +84,10 @@ class LadderSupervisor:
         """Returns [N] the answer again to accept it, another where the rung is sure of that, -1 or "" to abstain."""
         from w2s_bench.training.critic import correct_by_answer, correct_by_label
 
-        if self.fitted.writes:
-            own = self.answer(inputs)
-            return correct_by_answer(own, np.exp(self.fitted.log_likelihood(inputs, own.tolist())), answers)
+        if self.fitted.generative:
+            own_answers = self.answer(inputs)
+            confidence = np.exp(self.fitted.log_likelihood(inputs, own_answers.tolist()))
+            return correct_by_answer(own_answers, confidence, answers)
         return correct_by_label(self.label(inputs), answers)
 
     def save(self, folder: Path) -> None:
@@ -97,11 +98,12 @@ class LadderSupervisor:
         """Reads what `save` wrote."""
         from w2s_bench.training.finetune import restore
 
-        self.fitted = restore(rungs.load_backbone(self.folder), context.task, folder, self._recipe(context))
+        self.fitted = restore(rungs.load_backbone(self.folder), folder, self._tuned(context))
 
-    def _recipe(self, context: FitContext) -> Recipe:
+    def _tuned(self, context: FitContext) -> FitContext:
+        """Returns the context with this entry's own learning rates in its recipe."""
         body_lr = self.options.body_lr
         if body_lr is None:
-            own = rungs.SIZES.get(self.options.size)
-            body_lr = own.body_lr if own and self.options.path is None else context.recipe.body_lr
-        return replace(context.recipe, body_lr=body_lr, head_lr=self.options.head_lr)
+            rung = rungs.SIZES.get(self.options.size)
+            body_lr = rung.body_lr if rung and self.options.path is None else context.recipe.body_lr
+        return replace(context, recipe=replace(context.recipe, body_lr=body_lr, head_lr=self.options.head_lr))

@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 import torch
 
-from w2s_bench.interfaces import Backbone, Inputs, Recipe, Round, TaskInfo
+from w2s_bench.interfaces import Backbone, FitContext, Inputs, Recipe, Round, TaskInfo
 from w2s_bench.training.classifier import Classifier
 from w2s_bench.training.finetune import finetune
-from w2s_bench.training.life import Bench, Problem
+from w2s_bench.training.loop import Problem, StageContext
 from w2s_bench.training.meter import Meter
 from w2s_bench.training.pool import Pool
 from w2s_bench.training.stack import Stack
-from w2s_bench.training.student import rate
+from w2s_bench.training.step import rate
 
 TASK = TaskInfo("made", "classification", 2, ["a", "b"])
 STEPS, BATCH, LENGTH = 93, 32, 12
@@ -78,14 +78,14 @@ def ratios(shape: tuple[int, int, int, int], rounds: int) -> list[float]:
     torch.set_num_threads(1)
     inputs, labels = made_inputs(shape[3])
     recipe = Recipe()
-    bench = Bench(TASK, 0, Meter(), {"strong": (lambda _: made_backbone(*shape), recipe)})
+    stage = StageContext(TASK, 0, Meter(), {"strong": (lambda _: made_backbone(*shape), recipe)})
     pool = Pool(TASK, inputs, labels[None], inputs.take([]), labels[None, :0], [], {}, lambda: labels)
-    problem = Problem(bench, Stack([], {}), pool, Round(), labels, torch.ones(len(labels)))
+    problem = Problem(stage, Stack([], {}), pool, Round(), labels, torch.ones(len(labels)))
     batches = [batch.index for batch, _ in problem.batches()]
     assert len(batches) == STEPS
     runs = [
         lambda backbone: by_hand(backbone, inputs, labels, recipe, batches),
-        lambda backbone: finetune(backbone, TASK, inputs, labels, recipe, seed=0),
+        lambda backbone: finetune(backbone, inputs, labels, FitContext(TASK, 0, recipe)),
     ]
     gc.collect()
     gc.freeze()  # as workers do
@@ -142,7 +142,7 @@ def test_one_hook_call(benchmark):
 
 def iter_batches():
     inputs, labels = made_inputs(267)
-    bench = Bench(TASK, 0, Meter(), {"strong": (lambda _: made_backbone(16, 1, 2, 267), Recipe())})
+    stage = StageContext(TASK, 0, Meter(), {"strong": (lambda _: made_backbone(16, 1, 2, 267), Recipe())})
     pool = Pool(TASK, inputs, labels[None], inputs.take([]), labels[None, :0], [], {}, lambda: labels)
-    for batch, _ in Problem(bench, Stack([], {}), pool, Round(), labels, torch.ones(len(labels))).batches():
+    for batch, _ in Problem(stage, Stack([], {}), pool, Round(), labels, torch.ones(len(labels))).batches():
         yield batch

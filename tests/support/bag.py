@@ -10,11 +10,11 @@ import torch
 from support.bench import RECIPE, TASK
 from w2s_bench.interfaces import Backbone, Inputs, TaskInfo
 from w2s_bench.training.batches import Batch
-from w2s_bench.training.life import Bench, raise_student
+from w2s_bench.training.loop import StageContext, train_student
 from w2s_bench.training.meter import Meter
 from w2s_bench.training.pool import Pool
 from w2s_bench.training.stack import Stack
-from w2s_bench.training.student import Student
+from w2s_bench.training.step import TrainableStudent
 
 
 class Words(torch.nn.Module):
@@ -49,7 +49,7 @@ def texts(n, seed=0, longest=12):
 
 def words_student(recipe=RECIPE, task=TASK, dropout=0.0, cache="", seed=0, **changes):
     backbone = words_backbone(seed, dropout, **changes)
-    return Student(backbone, task, recipe, 0, Stack([], {}), Meter(), cache)
+    return TrainableStudent(Stack([], {}), backbone, task, recipe, 0, Meter(), cache)
 
 
 def inputs_of(n, seed=0, pairs=False):
@@ -66,10 +66,10 @@ def batch_of(student, inputs, labels, weights):
 
 
 def fit(load, recipe, inputs, task=TASK, labels=None, stack=(), cache="", seed=0):
-    """Returns the student raised on labels that follow the parity of the first word."""
+    """Returns the student trained on labels that follow the parity of the first word."""
     if labels is None:
         labels = torch.eye(2)[torch.tensor([int(t.split()[0]) % 2 for t in inputs.text])]
-    bench = Bench(task, seed, Meter(), {"strong": (load, recipe)}, cache)
+    stage = StageContext(task, seed, Meter(), {"strong": (load, recipe)}, cache)
     rngs = {n: torch.Generator() for n, _ in stack}
     pool = Pool(task, inputs, labels[None], inputs, labels[None], [], rngs, lambda: torch.zeros(len(inputs), 4))
-    return raise_student(bench, Stack(list(stack), rngs), pool)
+    return train_student(stage, Stack(list(stack), rngs), pool)

@@ -1,4 +1,4 @@
-"""Raises toy students in this process and asks stacks of made-up mitigations, for tests of training alone."""
+"""Trains toy students in this process and asks stacks of made-up mitigations, for tests of training alone."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from w2s_bench import hookimpl
 from w2s_bench.interfaces import FitContext, Inputs, Recipe, Round, Sizes, Split, TaskInfo
 from w2s_bench.seeds import derive
 from w2s_bench.training.batches import Batch
-from w2s_bench.training.life import Bench, raise_student
+from w2s_bench.training.loop import StageContext, train_student
 from w2s_bench.training.meter import Meter
-from w2s_bench.training.pool import Asked, Pool
+from w2s_bench.training.pool import FrozenSupervisor, Pool
 from w2s_bench.training.stack import Stack
 
 torch.set_num_threads(1)
@@ -55,7 +55,7 @@ def data(seed: int = 0):
 
 
 def student_of(members, supervisors, seed=0, recipe=RECIPE, width=128, meter=None, votes=None):
-    """Returns the strong student raised under a stack; `members` are (name, object factory)."""
+    """Returns the strong student trained under a stack; `members` are (name, object factory)."""
     splits = data(seed)
     inputs = splits["transfer"].inputs
     rngs = {name: torch.Generator().manual_seed(derive(seed, name)) for name, _ in members}
@@ -64,12 +64,12 @@ def student_of(members, supervisors, seed=0, recipe=RECIPE, width=128, meter=Non
         votes = torch.from_numpy(np.stack([s.label(inputs) for s in supervisors])).float()
     validation = splits["validation"].inputs
     own = torch.from_numpy(np.stack([s.label(validation) for s in supervisors])).float()
-    asked = [Asked(f"toy_{k}", lambda s=s: s, meter) for k, s in enumerate(supervisors)]
+    asked = [FrozenSupervisor(f"toy_{k}", lambda s=s: s, meter) for k, s in enumerate(supervisors)]
     model = toy.ToyStudent(toy.ToyStudent.Options(width=width))
     small = toy.ToyStudent(toy.ToyStudent.Options(width=16))
-    bench = Bench(TASK, seed, meter, {"strong": (model.backbone, recipe), "toy_small": (small.backbone, recipe)})
+    stage = StageContext(TASK, seed, meter, {"strong": (model.backbone, recipe), "toy_small": (small.backbone, recipe)})
     pool = Pool(TASK, inputs, votes, validation, own, asked, rngs, lambda: torch.zeros(len(inputs), 4))
-    return raise_student(bench, Stack(members, rngs), pool)
+    return train_student(stage, Stack(members, rngs), pool)
 
 
 def accuracy(student, seed: int = 0) -> float:

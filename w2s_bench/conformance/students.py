@@ -15,7 +15,7 @@ from w2s_bench.conformance.findings import Failed, Skipped, once
 from w2s_bench.conformance.settings import RECIPE, SEED, Place, Placed
 from w2s_bench.conformance.trial import streams
 from w2s_bench.errors import UsageError
-from w2s_bench.interfaces import Backbone
+from w2s_bench.interfaces import Backbone, FitContext
 
 TEXTS = 16
 EXTRA = 3
@@ -156,9 +156,8 @@ def _finetuned(subject: Subject, place: Place, recipe: Any) -> Tensor:
     split = place.splits["transfer"]
     labels = torch.nn.functional.one_hot(torch.as_tensor(np.asarray(split.truth)).long(), place.task.n_classes).float()
     with streams(SEED):
-        fitted = finetune(
-            subject.entry.build(subject.options).backbone(SEED), place.task, split.inputs, labels, recipe, SEED
-        )
+        backbone = subject.entry.build(subject.options).backbone(SEED)
+        fitted = finetune(backbone, split.inputs, labels, FitContext(place.task, SEED, recipe))
         return fitted.predict(place.splits["test"].inputs)
 
 

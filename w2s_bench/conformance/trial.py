@@ -1,4 +1,4 @@
-"""One student raised on the toy problem, by the real training path, under whatever stack is asked."""
+"""One student trained on the toy problem, by the real training path, under whatever stack is asked."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ import torch
 from w2s_bench.conformance.toy import ToyStudent, ToySupervisor, ToyTask
 from w2s_bench.interfaces import FitContext, Inputs, Recipe, Sizes, Split, TaskInfo
 from w2s_bench.seeds import derive
-from w2s_bench.training.life import Bench, raise_student
+from w2s_bench.training.loop import StageContext, train_student
 from w2s_bench.training.meter import Meter
-from w2s_bench.training.pool import Asked, Pool
+from w2s_bench.training.pool import FrozenSupervisor, Pool
 from w2s_bench.training.stack import Stack
 
 SIZES = Sizes(n_supervision=160, n_transfer=96, n_validation=48, n_test=48)
@@ -45,7 +45,7 @@ class Trial:
 def trial(
     members: Sequence[tuple[str, Callable[[], Any]]], supervisors: int = 1, variant: str = "plain", ambient: int = 0
 ) -> Trial:
-    """Returns what a student, raised under a stack of (name, factory), predicts.
+    """Returns what a student, trained under a stack of (name, factory), predicts.
 
     `variant`: `plain`; `abstaining` supervisors that leave every eighth example open; `pairs`; `three` classes.
     `ambient` seeds the global generators, which must not matter.
@@ -56,23 +56,26 @@ def trial(
     rngs = {name: torch.Generator().manual_seed(derive(SEED, "mitigation", name)) for name, _ in members}
     meter, touched = Meter(), set[str]()
     strong, small = (ToyStudent(ToyStudent.Options(width=w)) for w in (32, 16))
-    bench = Bench(task, SEED, meter, {"strong": (strong.backbone, RECIPE), INTERMEDIATE: (small.backbone, RECIPE)})
+    backbones = {"strong": (strong.backbone, RECIPE), INTERMEDIATE: (small.backbone, RECIPE)}
+    stage = StageContext(task, SEED, meter, backbones)
 
     def features() -> torch.Tensor:
         touched.add("features")
         with torch.random.fork_rng():
-            return bench.student("strong", Stack([], {})).features(splits["transfer"])
+            return stage.student("strong", Stack([], {})).features(splits["transfer"])
 
-    asked = [Asked(f"toy_{k}", functools.partial(Frozen, s, touched), meter) for k, s in _fitted(supervisors)]
+    frozen = [
+        FrozenSupervisor(f"toy_{k}", functools.partial(Watched, s, touched), meter) for k, s in _fitted(supervisors)
+    ]
     pool = Pool(
-        task, splits["transfer"], votes["transfer"], splits["validation"], votes["validation"], asked, rngs, features
+        task, splits["transfer"], votes["transfer"], splits["validation"], votes["validation"], frozen, rngs, features
     )
     with streams(ambient):
-        fitted = raise_student(bench, Stack(members, rngs), pool)
+        fitted = train_student(stage, Stack(members, rngs), pool)
         return Trial(fitted.predict(splits["test"]).numpy(), meter.steps, touched)
 
 
-class Frozen:
+class Watched:
     """A toy supervisor that notes what it is asked."""
 
     def __init__(self, supervisor: ToySupervisor, touched: set[str]) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 import traceback
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import numpy as np
 from w2s_bench import exchange
 from w2s_bench.errors import W2SError
 from w2s_bench.interfaces import SPLITS, Inputs, Split
+from w2s_bench.jobs import run_in
 from w2s_bench.referee.plan import Stage, sizes_of
 from w2s_bench.store.paths import strip_local_paths
 
@@ -35,14 +35,8 @@ def write_order(folder: Path, stage: Stage, plugins: list[str]) -> None:
 
 
 def run(folder: str) -> None:
-    """Does the order in a folder and leaves `out/` there, or `error.json`, and then ends the process with status 1."""
-    place = Path(folder)
-    try:
-        prepare(place)
-    except Exception as error:
-        message = str(error) if isinstance(error, W2SError) else f"{type(error).__name__}: {error}"
-        exchange.write_json(place / "error.json", {"message": message, "traceback": traceback.format_exc()})
-        sys.exit(1)
+    """Prepares the task that a folder's prepare.json names, see `jobs.run_in`."""
+    run_in(folder, prepare)
 
 
 def prepare(folder: Path) -> None:

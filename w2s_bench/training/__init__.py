@@ -1,1 +1,1 @@
-"""Runs in workers: the life of a weak label, from votes to a fitted student. Read `life.py` from top to bottom."""
+"""Runs in workers: training on weak labels, from votes to a fitted student. Read `loop.py` from top to bottom."""

@@ -33,8 +33,8 @@ def with_candidates(inputs: Inputs, answers: Sequence[Sequence[str]]) -> tuple[I
     """
     columns: Columns = [[None] * len(inputs) for _ in range(len(answers) + 1)]
     votes = torch.full((len(answers), len(inputs), len(answers) + 2), torch.nan)
-    for s, given in enumerate(answers):
-        for n, text in enumerate(given):
+    for s, texts in enumerate(answers):
+        for n, text in enumerate(texts):
             if text:
                 at = next((k for k in range(s) if columns[k][n] == text), s)
                 columns[at][n] = text
@@ -71,7 +71,7 @@ def candidates_of(inputs: Inputs) -> Columns:
 
 
 class Answerer(nn.Module):
-    """Log-probabilities [B, C] of candidate answers, by a pretrained language model with a new layer before its words.
+    """Log-probabilities [B, C] of candidate answers, by a pretrained language model with a new layer before its output.
 
     The layer is added to the states that it reads and starts at zero, so that the model begins as pretrained; it has
     the place of a classifier's head, and its learning rate.
@@ -83,7 +83,7 @@ class Answerer(nn.Module):
         super().__init__()
         if backbone.decode is None or backbone.end_id is None:
             raise W2SError(
-                f"{backbone.identity.get('name', 'this student')} writes no texts: its backbone has no `decode` and "
+                f"{backbone.identity.get('name', 'this student')} generates no text: its backbone has no `decode` and "
                 "`end_id`; use one that does, such as student=ladder_m, for a generation task"
             )
         self.body: Any = backbone.module
@@ -99,16 +99,16 @@ class Answerer(nn.Module):
         """Returns pooled features [B, H] of prompts."""
         return self.body(inputs["input_ids"], inputs["attention_mask"])
 
-    def words(self, input_ids: Tensor, rows: Tensor) -> Tensor:
+    def lm_logits(self, input_ids: Tensor, rows: Tensor) -> Tensor:
         """Returns logits [R, V] of the token after each of the flat positions `rows` of texts [B, T]."""
         states = self.body.states(input_ids, rows)
-        return self.body.words(states + self.head(states.to(self.head.weight.dtype))).float()
+        return self.body.lm_logits(states + self.head(states.to(self.head.weight.dtype))).float()
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """Returns log-probabilities [B, C] of each candidate and, last, of any other text; see `pack` for `inputs`."""
         after = inputs["next_ids"].flatten()
         rows = (after >= 0).nonzero()[:, 0]
-        log_p = self.words(inputs["input_ids"], rows).log_softmax(-1).gather(1, after[rows, None])[:, 0]
+        log_p = self.lm_logits(inputs["input_ids"], rows).log_softmax(-1).gather(1, after[rows, None])[:, 0]
         whole = log_p.new_zeros(len(inputs["input_ids"])).index_add(0, rows // inputs["input_ids"].shape[1], log_p)
         column = inputs["column"]
         known = torch.where(column >= 0, whole[column.clamp(min=0)], UNLIKELY)
@@ -142,26 +142,26 @@ def pack(prompts: list[np.ndarray], answers: list[list[list[int] | None]], backb
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def write_on(
+def generate(
     model: Answerer, prompts: list[np.ndarray], backbone: Backbone, limit: int, rng: torch.Generator | None
 ) -> list[list[int]]:
     """Returns the token ids that the model writes after each prompt, up to its end or `limit` tokens in all.
 
     The likeliest token at every step, or with `rng` one drawn from the model's probabilities.
     """
-    home = next(model.parameters()).device
+    device = next(model.parameters()).device
     lengths = np.array([len(p) for p in prompts])
     ids = torch.full((len(prompts), limit), backbone.pad_id)
     for b, prompt in enumerate(prompts):
         ids[b, : len(prompt)] = torch.from_numpy(prompt)
     written: list[list[int]] = [[] for _ in prompts]
-    living = np.flatnonzero(lengths > 0)
-    while len(living):
-        width = int(lengths[living].max())
-        rows = torch.from_numpy(np.arange(len(living)) * width + lengths[living] - 1)
-        logits = model.words(ids[living, :width].to(home), rows.to(home)).cpu()
+    unfinished = np.flatnonzero(lengths > 0)
+    while len(unfinished):
+        width = int(lengths[unfinished].max())
+        rows = torch.from_numpy(np.arange(len(unfinished)) * width + lengths[unfinished] - 1)
+        logits = model.lm_logits(ids[unfinished, :width].to(device), rows.to(device)).cpu()
         tokens = logits.argmax(-1) if rng is None else torch.multinomial(logits.softmax(-1), 1, generator=rng)[:, 0]
-        for b, token in zip(living.tolist(), tokens.tolist(), strict=True):
+        for b, token in zip(unfinished.tolist(), tokens.tolist(), strict=True):
             if token == backbone.end_id:
                 lengths[b] = limit + 1
                 continue
@@ -169,5 +169,5 @@ def write_on(
             if lengths[b] < limit:
                 ids[b, lengths[b]] = token
             lengths[b] += 1
-        living = living[lengths[living] <= limit]
+        unfinished = unfinished[lengths[unfinished] <= limit]
     return written

@@ -61,13 +61,13 @@ class Batch:
             idle = len(at) == 0
             at = torch.zeros(1, dtype=torch.long) if idle else at
             rows = torch.cat([at, at + len(self.labels)]) if pairs else at
-            own = {k: getattr(self, k)[at] for k in ("index", "labels", "weights")}
-            own["weights"] = own["weights"] * (not idle)
+            columns = {k: getattr(self, k)[at] for k in ("index", "labels", "weights")}
+            columns["weights"] = columns["weights"] * (not idle)
             if "column" in self.inputs:
                 inputs = some_texts(self.inputs, at)
             else:
                 inputs = {k: v[..., at, :] if k == "features" else v[rows] for k, v in self.inputs.items()}
-            out.append(replace(self, inputs=inputs, votes=self.votes[:, at], **own))
+            out.append(replace(self, inputs=inputs, votes=self.votes[:, at], **columns))
         return out
 
 

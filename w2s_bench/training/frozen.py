@@ -13,8 +13,8 @@ from w2s_bench.interfaces import Inputs
 from w2s_bench.training.batches import cached_array, content_key
 
 
-class Frozen:
-    """What a frozen body makes of texts, kept in memory and, where `cache` names a folder, on disk.
+class FrozenFeatures:
+    """A frozen body's features of texts, kept in memory and, where `cache` names a folder, on disk.
 
     `identity` is all that the features depend on beside the texts and the weights; `read` computes them.
     """
@@ -35,8 +35,8 @@ class Frozen:
         if texts and all(text in self._texts for text in texts):  # a part of a split that was read
             return torch.stack([self._texts[text] for text in texts], -2)
         key = "features-" + content_key(inputs, self.identity, weights_key(self.body))
-        found = cached_array(self.cache, key, lambda: {"features": self.read(inputs).numpy()})
-        features = torch.from_numpy(found["features"])
+        arrays = cached_array(self.cache, key, lambda: {"features": self.read(inputs).numpy()})
+        features = torch.from_numpy(arrays["features"])
         self._texts.update(zip(texts, features.unbind(-2), strict=True))
         return features
 

@@ -1,4 +1,4 @@
-"""What each hook may return, checked where a mitigation hands it over, so that an error names the mitigation."""
+"""What each hook may return, checked where a mitigation returns it, so that an error names the mitigation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from w2s_bench.training.batches import Batch
 
 
 class MitigationFailed(W2SError):
-    """A mitigation raised, or handed over a value that is not what its hook returns."""
+    """A mitigation raised, or returned what its hook may not return."""
 
 
 def blame(name: str, hook: str, error: Exception) -> MitigationFailed:
@@ -43,16 +43,16 @@ def as_labels(value: Any, like: Tensor, name: str, hook: str, may_abstain: bool 
     return value
 
 
-def _labels(name: str, hook: str, given: dict[str, Any], value: Any) -> Any:
+def _labels(name: str, hook: str, arguments: dict[str, Any], value: Any) -> Any:
     if value is None:
         return None
     if hook == "combine_votes":
-        return as_labels(value, given["votes"][0], name, hook, may_abstain=True)
-    return as_labels(value, given["logits"] if "logits" in given else given["labels"], name, hook)
+        return as_labels(value, arguments["votes"][0], name, hook, may_abstain=True)
+    return as_labels(value, arguments["logits"] if "logits" in arguments else arguments["labels"], name, hook)
 
 
-def _weights(name: str, hook: str, given: dict[str, Any], value: Any) -> Tensor:
-    return as_weights(value, len(given["labels"]), name, hook)
+def _weights(name: str, hook: str, arguments: dict[str, Any], value: Any) -> Tensor:
+    return as_weights(value, len(arguments["labels"]), name, hook)
 
 
 def as_weights(value: Any, size: int, name: str, hook: str) -> Tensor:
@@ -64,8 +64,8 @@ def as_weights(value: Any, size: int, name: str, hook: str) -> Tensor:
     return value.float()
 
 
-def _losses(name: str, hook: str, given: dict[str, Any], value: Any) -> Tensor:
-    size = len(given["logits"])
+def _losses(name: str, hook: str, arguments: dict[str, Any], value: Any) -> Tensor:
+    size = len(arguments["logits"])
     if not isinstance(value, Tensor) or value.shape != (size,):
         came = f"shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise MitigationFailed(
@@ -86,8 +86,8 @@ def positions(value: Any, size: int) -> Tensor | None:
     return order.long() if whole and int(order.min()) >= 0 and int(order.max()) < size else None
 
 
-def _order(name: str, hook: str, given: dict[str, Any], value: Any) -> Tensor:
-    size = len(given["pool"])
+def _order(name: str, hook: str, arguments: dict[str, Any], value: Any) -> Tensor:
+    size = len(arguments["pool"])
     order = positions(value, size)
     if order is None:
         raise MitigationFailed(
@@ -97,15 +97,15 @@ def _order(name: str, hook: str, given: dict[str, Any], value: Any) -> Tensor:
     return order
 
 
-def _rounds(name: str, hook: str, given: dict[str, Any], value: Any) -> Any:
-    known = {*given["students"], "strong"}
+def _rounds(name: str, hook: str, arguments: dict[str, Any], value: Any) -> Any:
+    known = {*arguments["students"], "strong"}
     for plan in value if isinstance(value, list) and value else [None]:
         if not isinstance(plan, Round) or plan.student not in known or plan.labels not in ("votes", "previous"):
             raise MitigationFailed(
                 f"mitigation {name}: {hook} must return a list of Rounds over the students {sorted(known)} with labels "
                 f"`votes` or `previous`; it returned {plan if isinstance(value, list) else value!r:.80}"
             )
-        size = len(given["pool"])
+        size = len(arguments["pool"])
         if plan.examples is not None and positions(plan.examples, size) is None:
             raise MitigationFailed(
                 f"mitigation {name}: {hook} must name a round's examples by positions in the pool (0 to {size - 1}), "
@@ -120,14 +120,14 @@ def _rounds(name: str, hook: str, given: dict[str, Any], value: Any) -> Any:
     return value
 
 
-def _batch(name: str, hook: str, given: dict[str, Any], value: Any) -> Any:
+def _batch(name: str, hook: str, arguments: dict[str, Any], value: Any) -> Any:
     if value is None:
         return None
     if not isinstance(value, Batch):
         raise MitigationFailed(
             f"mitigation {name}: {hook} must return a Batch or None; it returned {type(value).__name__}"
         )
-    as_labels(value.labels, given["batch"].labels, name, f"{hook} (batch.labels)")
+    as_labels(value.labels, arguments["batch"].labels, name, f"{hook} (batch.labels)")
     as_weights(value.weights, len(value.labels), name, f"{hook} (batch.weights)")
     return value
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,37 +19,37 @@ from w2s_bench.training.meter import Meter
 
 
 @dataclass
-class Asked:
-    """A frozen supervisor that can be asked during training; each example asked about is counted."""
+class FrozenSupervisor:
+    """A fitted supervisor that mitigations may query during training; each example queried is counted."""
 
     name: str
     _restore: Callable[[], Any]
     _meter: Meter
-    _object: Any = None
+    _supervisor: Any = None
 
     def label(self, inputs: Inputs) -> Tensor:
         """Returns probabilities [N, C]; a row of NaN abstains."""
-        return torch.as_tensor(np.asarray(self._ask("label", inputs), dtype=np.float32))
+        return torch.as_tensor(np.asarray(self._query("label", inputs), dtype=np.float32))
 
     def reward(self, inputs: Inputs, answers: Sequence[int] | Sequence[str] | Tensor) -> Tensor:
         """Returns how good these answers are, [N]."""
-        return torch.as_tensor(np.asarray(self._ask("reward", inputs, np.asarray(answers)), dtype=np.float32))
+        return torch.as_tensor(np.asarray(self._query("reward", inputs, np.asarray(answers)), dtype=np.float32))
 
     def correct(self, inputs: Inputs, answers: Sequence[int] | Sequence[str] | Tensor) -> Any:
         """Returns class numbers [N], or texts for texts: the same to accept, another to fix, -1 or "" to abstain."""
-        verdicts = np.asarray(self._ask("correct", inputs, np.asarray(answers)))
+        verdicts = np.asarray(self._query("correct", inputs, np.asarray(answers)))
         return verdicts.tolist() if verdicts.dtype.kind == "U" else torch.as_tensor(verdicts.astype(np.int64))
 
-    def _ask(self, what: str, inputs: Inputs, *rest: Any) -> np.ndarray:
-        with torch.random.fork_rng():  # an answer must not move the streams of dropout
-            if self._object is None:
-                self._object = self._restore()
-            method = getattr(self._object, what, None)
+    def _query(self, what: str, inputs: Inputs, *answers: Any) -> np.ndarray:
+        with torch.random.fork_rng():  # a query must not move the streams of dropout
+            if self._supervisor is None:
+                self._supervisor = self._restore()
+            method = getattr(self._supervisor, what, None)
             if method is None:
                 raise W2SError(f"supervisor {self.name} offers no `{what}`; use one that does (`w2s list supervisors`)")
             self._meter.supervisor_calls += len(inputs)
             try:
-                return method(inputs, *rest)
+                return method(inputs, *answers)
             except W2SError:
                 raise
             except Exception as error:
@@ -57,7 +58,7 @@ class Asked:
 
 @dataclass
 class Pool:
-    """Inputs, votes, lazily features, a generator for each mitigation, supervisors to ask."""
+    """The transfer split: inputs, votes, features on demand, a generator per mitigation, supervisors to query."""
 
     task: TaskInfo
     inputs: Inputs
@@ -66,17 +67,20 @@ class Pool:
     validation: Inputs
     validation_votes: Tensor
     """[S, M, C] of the validation split, weak labels too."""
-    supervisors: list[Asked]
+    supervisors: list[FrozenSupervisor]
     rngs: dict[str, torch.Generator]
     _features: Callable[[], Tensor]
     rng: torch.Generator | None = None
     """The asking mitigation's own generator."""
 
+    def __post_init__(self) -> None:
+        self._features = functools.cache(self._features)  # computed once for all views of the pool
+
     def __len__(self) -> int:
         return len(self.inputs)
 
     def labels_for(self, answers: Any, at: Any = None) -> Tensor:
-        """Returns labels [n, C] that put everything on these answers to the examples at positions `at` (None: all).
+        """Returns one-hot labels [n, C] for these answers to the examples at positions `at` (None: all).
 
         Answers are class numbers, or in a generation task texts; a row of NaN where one is -1 or empty. A text that
         nobody gave before becomes its example's candidate, in place of the last one that came in this way.
@@ -94,13 +98,10 @@ class Pool:
     @property
     def features(self) -> Tensor:
         """Features [N, H] of the strong student's body as pretrained (preference: [2, N, H]); computed when asked."""
-        if "made" not in self.__dict__.setdefault("_kept", {}):
-            self.__dict__["_kept"]["made"] = self._features()
-        return self.__dict__["_kept"]["made"]
+        return self._features()
 
     def seen_by(self, mitigation: str) -> Pool:
         """Returns the pool with this mitigation's own generator."""
-        self.__dict__.setdefault("_kept", {})
         view = copy.copy(self)
         view.rng = self.rngs[mitigation]
         return view

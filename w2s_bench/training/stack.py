@@ -1,4 +1,4 @@
-"""A stack of mitigations on a plugin manager of its own, with every value guarded where a plugin hands it over."""
+"""A stack of mitigations on its own plugin manager; each value that a mitigation returns is checked."""
 
 from __future__ import annotations
 
@@ -13,45 +13,14 @@ import pluggy
 import torch
 from torch import Tensor
 
-from w2s_bench import hookimpl, hookspecs
+from w2s_bench import hookspecs
 from w2s_bench.errors import W2SError
 from w2s_bench.interfaces import Round
 from w2s_bench.training.batches import Batch
+from w2s_bench.training.defaults import NaiveFinetuning
 from w2s_bench.training.guards import CHECKS, MitigationFailed, blame
 
 MARK = "w2s_bench_impl"
-
-
-class Defaults:
-    """What happens where no mitigation claims a hook: naive finetuning."""
-
-    shuffle: Callable[[], Tensor]
-    """The seeded shuffle of the pass that is being asked for; set by `Stack.order_examples`."""
-
-    @hookimpl
-    def combine_votes(self, votes: Tensor) -> Tensor:
-        """Returns the reference supervisor's votes."""
-        return votes[0]
-
-    @hookimpl
-    def plan_rounds(self) -> list[Round]:
-        """Returns one round of the strong student."""
-        return [Round()]
-
-    @hookimpl
-    def order_examples(self) -> Tensor:
-        """Returns a seeded shuffle in length buckets."""
-        return self.shuffle()
-
-    @hookimpl
-    def training_targets(self, batch: Batch) -> Tensor:
-        """Returns the batch's labels."""
-        return batch.labels
-
-    @hookimpl
-    def training_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Returns cross-entropy with soft targets."""
-        return -(targets * logits.log_softmax(-1)).sum(-1)
 
 
 class Stack:
@@ -64,7 +33,7 @@ class Stack:
         self.objects = {name: factory() for name, factory in self.members}
         self.manager = pluggy.PluginManager("w2s_bench")
         self.manager.add_hookspecs(hookspecs)
-        self.defaults = Defaults()
+        self.defaults = NaiveFinetuning()
         self.manager.register(self.defaults, "default")
         self.guarded = {name: self._guard(name, plugin) for name, plugin in self.objects.items()}
         for name, plugin in self.guarded.items():
@@ -80,7 +49,7 @@ class Stack:
         return Stack([(name, functools.partial(copy.deepcopy, o)) for name, o in self.objects.items()], self.rngs)
 
     def owner(self, hook: str) -> str | None:
-        """Returns the mitigation with the last word on a hook, its outermost one; None where the default stands."""
+        """Returns the outermost mitigation that implements a hook; None where the default applies."""
         names = [i.plugin_name for i in getattr(self.hook, hook).get_hookimpls()]
         return next((name for name in reversed(names) if name != "default"), None)
 
@@ -108,13 +77,13 @@ class Stack:
             weights = weights * call(labels=labels, pool=pool, round_plan=round_plan)
         return weights
 
-    def order_examples(self, shuffle: Callable[[], Tensor], **asked: Any) -> Tensor:
-        """Returns positions for one pass; `shuffle` makes the order that holds where nobody claims it."""
+    def order_examples(self, shuffle: Callable[[], Tensor], **arguments: Any) -> Tensor:
+        """Returns positions for one pass; `shuffle` makes the default order."""
         self.defaults.shuffle = shuffle
-        return self.hook.order_examples(**asked)
+        return self.hook.order_examples(**arguments)
 
     def fit_student(self, problem: Any) -> Any:
-        """Returns the student that a mitigation's own loop fitted, None where nobody claims the loop."""
+        """Returns the student that a mitigation's own loop fitted, None where none has a loop of its own."""
         return self.hook.fit_student(problem=problem)
 
     # --- asked at every step
@@ -142,16 +111,16 @@ class Stack:
             self._calls: dict[str, list[tuple[str, Callable[..., Any]]]] = {}
         if hook not in self._calls:
             caller, others = getattr(self.hook, hook), self.manager.get_plugins()
-            mine = {i.plugin_name for i in caller.get_hookimpls()}
+            implementing = {i.plugin_name for i in caller.get_hookimpls()}
             self._calls[hook] = [
                 (name, _single(self.manager.subset_hook_caller(hook, others - {self.guarded[name]})))
                 for name, _ in self.members
-                if name in mine
+                if name in implementing
             ]
         return self._calls[hook]
 
     def _guard(self, name: str, plugin: Any) -> Any:
-        """Returns a stand-in for the plugin whose hooks check what they return and say who failed."""
+        """Returns a stand-in whose hooks call the plugin's, check what they return and name the plugin in errors."""
         stand_in = _Guarded()
         for attribute in dir(type(plugin)):
             method = getattr(plugin, attribute)
@@ -162,19 +131,19 @@ class Stack:
         return stand_in
 
     def _guarded(self, name: str, hook: str, method: Callable[..., Any], options: dict[str, Any]) -> Callable[..., Any]:
-        wanted = list(inspect.signature(method).parameters)
+        parameters = list(inspect.signature(method).parameters)
         offered = list(inspect.signature(getattr(hookspecs, hook)).parameters)
         check = CHECKS.get(hook)
 
-        def own(arguments: tuple[Any, ...]) -> list[Any]:
+        def select(arguments: tuple[Any, ...]) -> list[Any]:
             """Returns the arguments that the method names, with this mitigation's own generator in them."""
             values = dict(zip(offered, arguments, strict=True))
             for holder in ("pool", "problem"):
-                if holder in wanted:
+                if holder in parameters:
                     values[holder] = values[holder].seen_by(name)
-            if "batch" in wanted:
+            if "batch" in parameters:
                 values["batch"] = replace(values["batch"], rng=self.rngs[name])
-            return [values[n] for n in wanted]
+            return [values[n] for n in parameters]
 
         def checked(arguments: tuple[Any, ...], result: Any) -> Any:
             if result is None and hook not in ("revise_labels", "training_batch"):
@@ -184,7 +153,7 @@ class Stack:
 
         def claim(*arguments: Any) -> Any:
             try:
-                result = method(*own(arguments))
+                result = method(*select(arguments))
             except W2SError:
                 raise
             except Exception as error:
@@ -192,10 +161,10 @@ class Stack:
             return checked(arguments, result)
 
         def wrapper(*arguments: Any) -> Any:
-            # driven by hand: pluggy's own errors about yields would be laid at the door of the wrapper around this one
+            # driven by hand: pluggy's own errors about yields would be attributed to the wrapper around this one
             yielded, from_within = False, None
             try:
-                generator = method(*own(arguments))
+                generator = method(*select(arguments))
                 next(generator)
                 yielded = True
                 try:
@@ -232,7 +201,7 @@ class _Guarded:
 
 def _single(caller: pluggy.HookCaller) -> Callable[..., Any]:
     def call(**arguments: Any) -> Any:
-        found = caller(**arguments)
-        return found[0] if found else None
+        results = caller(**arguments)
+        return results[0] if results else None
 
     return call

@@ -1,39 +1,35 @@
-"""The one LightningModule: a model whose targets and loss are decided by the stack of mitigations."""
+"""A student: a model with its head, and what it predicts. How it is trained is in `step.py` and `loop.py`."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import lightning
 import numpy as np
 import torch
 from safetensors.torch import load_model, save_model
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from w2s_bench.errors import W2SError
 from w2s_bench.interfaces import Backbone, Inputs, Recipe, TaskInfo
-from w2s_bench.training.answers import Answerer, candidates_of, pack, write_on
-from w2s_bench.training.batches import Batch, Tokens, tokenise
+from w2s_bench.training.answers import Answerer, candidates_of, generate, pack
+from w2s_bench.training.batches import Tokens, tokenise
 from w2s_bench.training.classifier import Classifier
-from w2s_bench.training.frozen import Frozen
+from w2s_bench.training.frozen import FrozenFeatures
 
 if TYPE_CHECKING:
     from w2s_bench.training.meter import Meter
-    from w2s_bench.training.stack import Stack
 
-READ = 256
+EVAL_BATCH_SIZE = 256
 """Examples per batch where nothing is learnt."""
 
 
-class Student(lightning.LightningModule):
-    """A student in training, and when fitted a predictor."""
+class StudentModel(torch.nn.Module):
+    """A backbone with its head on a device, and its predictions."""
 
     def __init__(
         self,
@@ -41,184 +37,50 @@ class Student(lightning.LightningModule):
         task: TaskInfo,
         recipe: Recipe,
         seed: int,
-        stack: Stack,
         meter: Meter,
         cache: str = "",
         accelerator: str = "cpu",
     ) -> None:
         super().__init__()
         self.backbone, self.task, self.recipe = backbone, task, recipe
-        self.stack, self.meter, self.cache = stack, meter, cache
-        self.writes = task.kind == "generation"
+        self.meter, self.cache = meter, cache
+        self.generative = task.kind == "generation"
         self.classifier: Classifier | Answerer = (
-            Answerer(backbone, recipe.tune) if self.writes else Classifier(backbone, task, seed, recipe.tune)
+            Answerer(backbone, recipe.tune) if self.generative else Classifier(backbone, task, seed, recipe.tune)
         )
-        self.size = sum(p.numel() for p in self.classifier.parameters())
-        self.home = torch.device("cuda" if accelerator == "gpu" else "cpu")
-        self.total_steps = 1
-        self.lr_scale = 1.0
+        self.n_parameters = sum(p.numel() for p in self.classifier.parameters())
+        self.target_device = torch.device("cuda" if accelerator == "gpu" else "cpu")
         self.taken = 0
+        """Optimiser steps of this round so far."""
         identity = [backbone.identity, recipe.max_length, recipe.precision]
-        self.frozen = Frozen(self.classifier.body, identity, self._features, cache)
-        self._read: dict[int, tuple[Inputs, Tokens]] = {}
-        self._ids: dict[str, list[int]] = {}
-        self._optimizer: torch.optim.Optimizer | None = None
-        self.to(self.home)
+        self.frozen = FrozenFeatures(self.classifier.body, identity, self._features, cache)
+        self._tokens: dict[int, tuple[Inputs, Tokens]] = {}
+        self._answer_ids: dict[str, list[int]] = {}
+        self.to(self.target_device)
         self.train()
 
-    # --- one step
-
-    def losses(self, batch: Batch, progress: float, params: dict[str, Tensor] | None = None) -> Tensor:
-        """Returns losses [B], targets and loss decided by the stack.
-
-        `params` (see `trainable`) stands in for the weights, for a step that is differentiated through; attention then
-        runs on the one backend that has second derivatives.
-        """
-        batch = batch.to(self.home)
-        self.count(batch)
-        with self._precision():
-            if params is None:
-                logits = self.classifier(batch.inputs)
-            else:
-                with sdpa_kernel(SDPBackend.MATH):
-                    logits = torch.func.functional_call(self.classifier, params, (batch.inputs,))
-            logits = logits.float()
-            if self.stack.members:  # a mitigation must not be blamed for what it makes of them
-                self.check_finite(logits)
-            targets = self.stack.training_targets(batch, logits, progress)
-            return self.stack.training_loss(batch, logits, targets, progress)
-
-    def training_step(self, part: tuple[Batch, float, Tensor], _: int) -> Tensor:
-        """Returns the weighted mean loss of a micro-batch; Lightning does the rest of the step."""
-        batch, progress, weight = part
-        self.set_rates()
-        loss = (self.losses(batch, progress) * batch.weights.to(self.home)).sum() / weight.clamp(min=1e-8).item()
-        if self.taken % 20 == 0:
-            self.check_finite(loss)
-        return loss
-
-    def step(self, losses: Tensor, batch: Batch, chosen: Tensor | None = None) -> None:
-        """Takes one optimiser step down the weighted mean of losses [B], or of the `chosen` ones among them.
-
-        For mitigations with a loop of their own.
-        """
-        weights = batch.weights.to(self.home)
-        if chosen is not None:
-            losses, weights = losses[chosen], weights[chosen]
-        loss = weighted_mean(losses, weights)
-        if self.taken % 20 == 0:
-            self.check_finite(loss)
-        optimizer = self._optimizer or self.configure_optimizers()
-        self.set_rates()
-        optimizer.zero_grad()
-        loss.backward()
-        if self.recipe.clip_norm:
-            torch.nn.utils.clip_grad_norm_(self.classifier.parameters(), self.recipe.clip_norm)
-        optimizer.step()
-        self._stepped(self.taken + 1)
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        """Counts the step that Lightning took."""
-        self._stepped(self.trainer.global_step)
-
-    def _stepped(self, taken: int) -> None:
-        self.meter.steps += taken - self.taken
-        self.taken = taken
-
-    def trainable(self) -> dict[str, Tensor]:
-        """Returns the weights being trained, by the names that `losses(params=...)` takes."""
-        return {n: p for n, p in self.classifier.named_parameters() if p.requires_grad}
-
-    def look_ahead(self, slopes: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Returns the `trainable` weights as one step of the optimiser down these slopes would make them.
-
-        AdamW's step without its first moment, as one of SGD would be without its momentum: what these slopes move in
-        the end, which the moment spreads over the steps that follow. It can be differentiated in `slopes`; the second
-        moment counts as a constant there, for otherwise a first step, down the signs of the slopes, has no derivative.
-        """
-        optimizer = self._optimizer or self.configure_optimizers()
-        clip = self.recipe.clip_norm
-        if clip:
-            norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(s) for s in slopes.values()]))
-            slopes = {name: s * (clip / (norm + 1e-6)).clamp(max=1.0) for name, s in slopes.items()}
-        group_of = {id(p): group for group in optimizer.param_groups for p in group["params"]}
-        stepped = {}
-        for name, weight in self.trainable().items():
-            group, state = group_of[id(weight)], optimizer.state.get(weight, {})
-            beta, lr = group["betas"][1], group["peak"] * self._scale()
-            square = (1 - beta) * slopes[name].detach() ** 2 + beta * state.get("exp_avg_sq", 0.0)
-            size = (square / (1 - beta ** (self.taken + 1))).sqrt() + group["eps"]
-            stepped[name] = weight * (1 - lr * group["weight_decay"]) - lr * slopes[name] / size
-        return stepped
-
-    def logits(self, inputs: Inputs, index: Tensor, params: dict[str, Tensor]) -> Tensor:
-        """Returns logits [B, C] of the examples at `index`, with `params` in place of the weights."""
-        read = {k: v.to(self.home) for k, v in self.batch_inputs(inputs, index.numpy()).items()}
-        with sdpa_kernel(SDPBackend.MATH), self._precision():
-            return torch.func.functional_call(self.classifier, params, (read,)).float()
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Returns AdamW over two groups, head and body, each with its own peak learning rate."""
-        head = list(self.classifier.head.parameters())
-        body = [p for p in self.classifier.body.parameters() if p.requires_grad]
-        groups: list[dict[str, Any]] = [{"params": head, "peak": self.recipe.head_lr}]
-        if body:
-            groups.append({"params": body, "peak": self.recipe.body_lr})
-        self._optimizer = torch.optim.AdamW(groups, lr=0.0, weight_decay=self.recipe.weight_decay, fused=True)
-        return self._optimizer
-
-    def set_rates(self) -> None:
-        """Sets both learning rates for the step about to be taken: linear warm-up times cosine or linear decay."""
-        assert self._optimizer is not None
-        scale = self._scale()
-        for group in self._optimizer.param_groups:
-            group["lr"] = group["peak"] * scale
-
-    def _scale(self) -> float:
-        return self.lr_scale * rate(self.taken, self.total_steps, self.recipe.warmup, self.recipe.schedule)
-
-    def begin(self, total_steps: int, lr_scale: float) -> None:
-        """Prepares for a round of `total_steps` steps."""
-        self.total_steps, self.lr_scale, self.taken, self._optimizer = max(total_steps, 1), lr_scale, 0, None
-        self.train()  # `from_pretrained` leaves a body in eval mode, with its dropout silently off
+    def _precision(self) -> contextlib.AbstractContextManager:
+        """Returns the context in which the recipe's precision holds."""
+        if self.recipe.precision == "bf16-mixed":
+            return torch.autocast(self.target_device.type, torch.bfloat16)
+        return contextlib.nullcontext()
 
     def check_finite(self, values: Tensor) -> None:
-        """Raises where training has diverged."""
+        """Raises W2SError where training has diverged."""
         if not bool(values.detach().isfinite().all()):
             raise W2SError(f"training diverged: values are not finite at step {self.taken}; lower the learning rate")
 
-    def count(self, batch: Batch) -> None:
-        """Adds a batch to what this stage cost."""
-        tokens = int(batch.inputs["attention_mask"].sum()) if "attention_mask" in batch.inputs else len(batch.labels)
-        self.meter.trained(len(batch.labels), tokens, self.size)
-
-    def _precision(self) -> contextlib.AbstractContextManager:
-        if self.recipe.precision == "bf16-mixed":
-            return torch.autocast(self.home.type, torch.bfloat16)
-        return contextlib.nullcontext()
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Sets an attribute; Lightning notes the running hook two dozen times a step, which no module need look at."""
-        if name == "_current_fx_name":
-            object.__setattr__(self, name, value)
-        else:
-            super().__setattr__(name, value)
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Returns the batch as it is: `losses` moves it, for Lightning's loop and any other alike."""
-        return batch
-
-    # --- reading
+    # --- what it reads
 
     def tokens(self, inputs: Inputs) -> Tokens:
         """Returns a split's tokens, made once."""
-        if id(inputs) not in self._read:
-            self._read[id(inputs)] = (inputs, tokenise(inputs, self.backbone, self.recipe.max_length, self.cache))
-        return self._read[id(inputs)][1]
+        if id(inputs) not in self._tokens:
+            self._tokens[id(inputs)] = (inputs, tokenise(inputs, self.backbone, self.recipe.max_length, self.cache))
+        return self._tokens[id(inputs)][1]
 
     def batch_inputs(self, inputs: Inputs, index: np.ndarray) -> dict[str, Tensor]:
         """Returns what the classifier reads of these examples: tokens, or frozen features under a probe."""
-        if self.writes:
+        if self.generative:
             return self._with_answers(inputs, index)
         if self.recipe.tune == "probe":
             return {"features": self.features(inputs)[..., torch.from_numpy(index), :]}
@@ -227,9 +89,10 @@ class Student(lightning.LightningModule):
     def _with_answers(self, inputs: Inputs, index: np.ndarray) -> dict[str, Tensor]:
         """Returns prompts with their candidate answers, as `answers.pack` lays them out."""
         chosen = [[column[int(i)] for i in index] for column in candidates_of(inputs)]
-        unknown = [text for text in {t for column in chosen for t in column if t is not None} if text not in self._ids]
-        self._ids.update(zip(unknown, self.backbone.encode(unknown), strict=True))
-        ids = [[None if text is None else self._ids[text] for text in column] for column in chosen]
+        texts = {text for column in chosen for text in column if text is not None}
+        unknown = [text for text in texts if text not in self._answer_ids]
+        self._answer_ids.update(zip(unknown, self.backbone.encode(unknown), strict=True))
+        ids = [[None if text is None else self._answer_ids[text] for text in column] for column in chosen]
         return pack(self._prompts(inputs, index), ids, self.backbone, self._limit)
 
     def _prompts(self, inputs: Inputs, index: np.ndarray) -> list[np.ndarray]:
@@ -246,7 +109,9 @@ class Student(lightning.LightningModule):
 
     def _features(self, inputs: Inputs) -> Tensor:
         """Returns the body's features as it now is: [N, H] (preference: [2, N, H])."""
-        return self._over(inputs, self.classifier.features, pairs=self.classifier.pairs).float()
+        return self._forward_all(inputs, self.classifier.features, pairs=self.classifier.pairs).float()
+
+    # --- what it predicts
 
     def predict(self, inputs: Inputs) -> Tensor:
         """Returns probabilities [N, C] on the CPU."""
@@ -254,14 +119,14 @@ class Student(lightning.LightningModule):
 
     def scores(self, inputs: Inputs) -> Tensor:
         """Returns logits [N, C] on the CPU; in a preference task, the reward of each candidate alone."""
-        if self.writes:
-            read = functools.partial(self._with_answers, inputs)
-            logits = self._over(inputs, self.classifier, pairs=False, read=read)
+        if self.generative:
+            batch_of = functools.partial(self._with_answers, inputs)
+            logits = self._forward_all(inputs, self.classifier, pairs=False, batch_of=batch_of)
         elif self.recipe.tune == "probe":
             with torch.inference_mode():
-                logits = self.classifier({"features": self.features(inputs).to(self.home)}).cpu()
+                logits = self.classifier({"features": self.features(inputs).to(self.target_device)}).cpu()
         else:
-            logits = self._over(inputs, self.classifier, pairs=False)
+            logits = self._forward_all(inputs, self.classifier, pairs=False)
         self.check_finite(logits)
         return logits.float()
 
@@ -274,16 +139,16 @@ class Student(lightning.LightningModule):
             return self.predict(inputs).argmax(-1)
         assert self.backbone.decode is not None
         answers: list[str] = []
-        training = self.classifier.training
+        was_training = self.classifier.training
         self.classifier.eval()
         with torch.inference_mode(), self._precision():
-            for start in range(0, len(inputs), READ):
-                prompts = self._prompts(inputs, np.arange(start, min(start + READ, len(inputs))))
-                written = write_on(self.classifier, prompts, self.backbone, self._limit, rng)
+            for start in range(0, len(inputs), EVAL_BATCH_SIZE):
+                prompts = self._prompts(inputs, np.arange(start, min(start + EVAL_BATCH_SIZE, len(inputs))))
+                written = generate(self.classifier, prompts, self.backbone, self._limit, rng)
                 tokens = sum((len(w) + 1) * (len(p) + len(w) / 2) for p, w in zip(prompts, written, strict=True))
-                self.meter.read(int(tokens), self.size)
+                self.meter.read(int(tokens), self.n_parameters)
                 answers += self.backbone.decode(written)
-        self.classifier.train(training)
+        self.classifier.train(was_training)
         return answers
 
     def log_likelihood(self, inputs: Inputs, answers: Sequence[str]) -> np.ndarray:
@@ -294,30 +159,30 @@ class Student(lightning.LightningModule):
         """Returns how good each answer is [N, C]: a candidate's score in a preference task, else a probability."""
         return (self.scores(inputs) if self.classifier.pairs else self.predict(inputs)).numpy()
 
-    def _over(
+    def _forward_all(
         self,
         inputs: Inputs,
         forward: Callable[[dict[str, Tensor]], Tensor],
         pairs: bool,
-        read: Callable[[np.ndarray], dict[str, Tensor]] | None = None,
+        batch_of: Callable[[np.ndarray], dict[str, Tensor]] | None = None,
     ) -> Tensor:
-        """Returns what `forward` makes of a split [N, .] (pairs: [2, N, .]), in the split's order."""
+        """Returns the outputs of `forward` over a split [N, .] (pairs: [2, N, .]), in the split's order."""
         tokens = self.tokens(inputs)
         order = np.argsort(tokens.lengths, kind="stable")
         parts = []
-        training = self.classifier.training
+        was_training = self.classifier.training
         self.classifier.eval()
         with torch.inference_mode(), self._precision():
-            for start in range(0, len(order), READ):
-                batch = (read or tokens.padded)(order[start : start + READ])
-                self.meter.read(int(batch["attention_mask"].sum()), self.size)
-                out = forward({k: v.to(self.home) for k, v in batch.items()}).cpu()
+            for start in range(0, len(order), EVAL_BATCH_SIZE):
+                batch = (batch_of or tokens.padded)(order[start : start + EVAL_BATCH_SIZE])
+                self.meter.read(int(batch["attention_mask"].sum()), self.n_parameters)
+                out = forward({k: v.to(self.target_device) for k, v in batch.items()}).cpu()
                 parts.append(out.view(2, -1, out.shape[-1]) if pairs else out)
-        self.classifier.train(training)
-        whole = torch.cat(parts, -2)
-        restored = torch.empty_like(whole)
-        restored[..., torch.from_numpy(order), :] = whole
-        return restored.clone()
+        self.classifier.train(was_training)
+        by_length = torch.cat(parts, -2)
+        in_order = torch.empty_like(by_length)
+        in_order[..., torch.from_numpy(order), :] = by_length
+        return in_order.clone()
 
     def save(self, folder: Path) -> None:
         """Writes the weights."""
@@ -327,15 +192,3 @@ class Student(lightning.LightningModule):
     def restore(self, folder: Path) -> None:
         """Reads the weights that `save` wrote."""
         load_model(self.classifier, str(folder / "classifier.safetensors"))
-
-
-def weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
-    """Returns the mean of losses [B] under weights [B]; zero where all weights are."""
-    return (losses * weights).sum() / weights.sum().clamp(min=1e-8)
-
-
-def rate(step: int, total: int, warmup: float, schedule: str) -> float:
-    """Returns the factor on the learning rate at `step` of `total`, in (0, 1]."""
-    rise = min(1.0, (step + 1) / max(1.0, warmup * total))
-    done = step / total
-    return rise * (1 - done if schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done)))

@@ -1,4 +1,18 @@
-"""The life of a weak label, top to bottom: votes, labels, rounds, weights, batches, a fitted student."""
+"""Training on weak labels, from the supervisors' votes to a fitted student.
+
+    pool.votes       [S, N, C]  what each supervisor says; a row of NaN abstains
+      combine_votes   -> labels [N, C]    one row of probabilities per example            train_student
+      plan_rounds     -> list[Round]      which student learns from which labels          train_student
+      revise_labels   -> labels [N, C]    for each round                                  fit_round
+      weigh_examples  -> weights [N]      0 leaves an example out                         fit_round
+      order_examples, training_batch -> batches of B examples                             Problem.batches
+      student         -> logits [B, C]                                                    step.py: losses
+      training_targets-> targets [B, C]   training_loss -> losses [B]                     step.py: losses
+      weighted mean   -> loss []          then one step of AdamW                          step.py: step_loss
+
+Each name on the left is a hook; `defaults.py` says what happens where no mitigation implements it. `fit_student`
+replaces the loop over batches (`lightning_loop`) by a mitigation's own.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +35,11 @@ from w2s_bench.training.batches import Batch, bucketed, consecutive
 from w2s_bench.training.meter import Meter
 from w2s_bench.training.pool import Pool
 from w2s_bench.training.stack import Stack
-from w2s_bench.training.student import Student
+from w2s_bench.training.step import TrainableStudent
 
 
 @dataclass
-class Bench:
+class StageContext:
     """What all fits of one stage share."""
 
     task: TaskInfo
@@ -39,7 +53,7 @@ class Bench:
     identities: dict[str, dict[str, str]] = field(default_factory=dict)
     """Filled while loading: names and revisions of the bodies used."""
 
-    def student(self, name: str, stack: Stack, twin: int = 0) -> Student:
+    def student(self, name: str, stack: Stack, twin: int = 0) -> TrainableStudent:
         """Returns a fresh student; its seed depends on the cell's, its name and which twin it is."""
         load, recipe = self.backbones[name]
         seed = derive(self.seed, "weights", name, twin)
@@ -47,16 +61,16 @@ class Bench:
         backbone = load(seed)
         self.identities[name] = backbone.identity
         accelerator = self.hardware["accelerator"]
-        return Student(backbone, self.task, recipe, seed, stack, self.meter, self.cache, accelerator)
+        return TrainableStudent(stack, backbone, self.task, recipe, seed, self.meter, self.cache, accelerator)
 
 
-def raise_student(bench: Bench, stack: Stack, pool: Pool) -> Student:
-    """Returns the strong student, raised on weak labels under a stack of mitigations."""
-    votes = stack.combine_votes(pool.votes, pool)
-    rounds = stack.plan_rounds(tuple(bench.backbones), pool)
+def train_student(stage: StageContext, stack: Stack, pool: Pool) -> TrainableStudent:
+    """Returns the strong student, trained on weak labels under a stack of mitigations."""
+    combined = stack.combine_votes(pool.votes, pool)
+    rounds = stack.plan_rounds(tuple(stage.backbones), pool)
     if rounds[-1].student != "strong":
         raise W2SError(f"mitigation {stack.owner('plan_rounds')}: the last round must fit `strong`")
-    previous: Student | None = None
+    previous: TrainableStudent | None = None
     for number, planned in enumerate(rounds):
         plan = planned.with_previous(previous, number)
         if previous is None and (plan.labels == "previous" or not plan.fresh):
@@ -66,21 +80,21 @@ def raise_student(bench: Bench, stack: Stack, pool: Pool) -> Student:
                 f"mitigation {stack.owner('plan_rounds')}: round {number + 1} continues `{plan.student}`, but the "
                 f"round before it fits `{rounds[number - 1].student}`; name the same student, or fresh=True"
             )
-        labels = votes if plan.labels == "votes" or previous is None else previous.predict(pool.inputs)
-        previous = fit_round(bench, stack.fresh(), pool, plan, labels)
+        labels = combined if plan.labels == "votes" or previous is None else previous.predict(pool.inputs)
+        previous = fit_round(stage, stack.fresh(), pool, plan, labels)
     assert previous is not None
     return previous
 
 
-def fit_round(bench: Bench, stack: Stack, pool: Pool, plan: Round, labels: Tensor) -> Student:
-    """Returns one round's fitted student."""
-    silent = labels.isnan().any(-1)
-    spread = torch.full_like(labels, 1.0 / labels.shape[-1])
-    given = torch.where(silent[:, None], spread, labels)  # mitigations never meet a NaN
-    labels = stack.revise_labels(given, pool, plan)
+def fit_round(stage: StageContext, stack: Stack, pool: Pool, plan: Round, labels: Tensor) -> TrainableStudent:
+    """Returns one round's fitted student, from labels [N, C] in which a row of NaN has no label."""
+    abstained = labels.isnan().any(-1)
+    uniform = torch.full_like(labels, 1.0 / labels.shape[-1])
+    labels = torch.where(abstained[:, None], uniform, labels)  # mitigations never meet a NaN
+    labels = stack.revise_labels(labels, pool, plan)
     weights = stack.weigh_examples(labels, pool, plan)
-    still_silent = silent & ((labels - spread).abs() < 1e-6).all(-1)
-    weights = torch.where(still_silent, torch.zeros_like(weights), weights)
+    unlabelled = abstained & ((labels - uniform).abs() < 1e-6).all(-1)
+    weights = torch.where(unlabelled, torch.zeros_like(weights), weights)
     if plan.examples is not None:
         chosen = torch.zeros(len(weights), dtype=torch.bool)
         chosen[torch.as_tensor(np.asarray(plan.examples), dtype=torch.long)] = True
@@ -90,8 +104,8 @@ def fit_round(bench: Bench, stack: Stack, pool: Pool, plan: Round, labels: Tenso
             f"no example is left to train on in round {plan.index + 1}: "
             f"{'+'.join(n for n, _ in stack.members) or 'the supervisors'} gave every one weight 0; loosen the filter"
         )
-    settled = stack.twin() if stack.owner("fit_student") else None
-    problem = Problem(bench, stack, pool, plan, labels.detach(), weights.detach(), settled)
+    initial_stack = stack.twin() if stack.owner("fit_student") else None
+    problem = Problem(stage, stack, pool, plan, labels.detach(), weights.detach(), initial_stack)
     return stack.fit_student(problem) or lightning_loop(problem)
 
 
@@ -99,7 +113,7 @@ def fit_round(bench: Bench, stack: Stack, pool: Pool, plan: Round, labels: Tenso
 class Problem:
     """One round's training, as a mitigation with a loop of its own gets it."""
 
-    bench: Bench
+    stage: StageContext
     stack: Stack
     pool: Pool
     plan: Round
@@ -107,9 +121,9 @@ class Problem:
     """[N, C], after all revisions."""
     weights: Tensor
     """[N]; 0 leaves an example out."""
-    settled: Stack | None = None
+    initial_stack: Stack | None = None
     """The stack after labels and weights and before any step: what a twin starts from."""
-    students: list[Student] = field(default_factory=list)
+    students: list[TrainableStudent] = field(default_factory=list)
 
     def seen_by(self, mitigation: str) -> Problem:
         """Returns the problem with this mitigation's own generator in its pool."""
@@ -118,7 +132,7 @@ class Problem:
     @property
     def recipe(self) -> Recipe:
         """The recipe of this round's student."""
-        return self.bench.backbones[self.plan.student][1]
+        return self.stage.backbones[self.plan.student][1]
 
     @property
     def steps(self) -> int:
@@ -126,52 +140,52 @@ class Problem:
         examples = self.recipe.epochs * len(self.labels) * self.plan.share
         return max(1, int(examples / self.recipe.batch_size + 1e-6))
 
-    def new_student(self) -> Student:
+    def new_student(self) -> TrainableStudent:
         """Returns a student to train, the last round's where the plan continues it; twins differ in their seed."""
         twin = len(self.students)
-        stack = self.stack if twin == 0 else (self.settled or self.stack).twin()
-        student = self.bench.student(self.plan.student, stack, twin)
+        stack = self.stack if twin == 0 else (self.initial_stack or self.stack).twin()
+        student = self.stage.student(self.plan.student, stack, twin)
         if not self.plan.fresh:
             student.classifier.load_state_dict(self.plan.previous.classifier.state_dict())
         student.begin(self.steps, self.plan.lr_scale)
-        torch.manual_seed(derive(self.bench.seed, "dropout", self.plan.index))
+        torch.manual_seed(derive(self.stage.seed, "dropout", self.plan.index))
         self.students.append(student)
         return student
 
     def batches(self) -> Iterator[tuple[Batch, float]]:
         """Yields (batch, progress in [0, 1)) for every step of the round."""
-        reader = self.students[0] if self.students else self.new_student()
+        student = self.students[0] if self.students else self.new_student()
         size = self.recipe.batch_size
         taken = epoch = 0
         while taken < self.steps:
-            for index in self._pass(epoch, taken / self.steps, reader, size):
+            for index in self._pass(epoch, taken / self.steps, student, size):
                 progress = taken / self.steps
                 at = torch.from_numpy(index)
-                content = Batch(
+                batch = Batch(
                     index=at,
-                    inputs=reader.batch_inputs(self.pool.inputs, index),
+                    inputs=student.batch_inputs(self.pool.inputs, index),
                     labels=self.labels[at],
                     weights=self.weights[at],
                     votes=self.pool.votes[:, at],
                 )
-                yield self.stack.training_batch(content, progress), progress
+                yield self.stack.training_batch(batch, progress), progress
                 taken += 1
                 if taken == self.steps:
                     return
             epoch += 1
 
-    def _pass(self, epoch: int, progress: float, reader: Student, size: int) -> Iterator[np.ndarray]:
+    def _pass(self, epoch: int, progress: float, student: TrainableStudent, size: int) -> Iterator[np.ndarray]:
         """Yields the positions of each batch of one pass."""
         kept = (self.weights > 0).numpy()
 
         def shuffle() -> Tensor:
-            rng = np.random.default_rng(derive(self.bench.seed, "shuffle", self.plan.index, epoch))
+            rng = np.random.default_rng(derive(self.stage.seed, "shuffle", self.plan.index, epoch))
             shuffled = rng.permutation(np.flatnonzero(kept))
-            lengths = reader.tokens(self.pool.inputs).lengths
+            lengths = student.tokens(self.pool.inputs).lengths
             return torch.from_numpy(np.concatenate(list(bucketed(shuffled, lengths, size, rng))))
 
-        asked = {"labels": self.labels, "weights": self.weights, "pool": self.pool}
-        order = self.stack.order_examples(shuffle, **asked, round_plan=self.plan, epoch=epoch, progress=progress)
+        arguments = {"labels": self.labels, "weights": self.weights, "pool": self.pool}
+        order = self.stack.order_examples(shuffle, **arguments, round_plan=self.plan, epoch=epoch, progress=progress)
         chosen = order.numpy()[kept[order.numpy()]]
         if len(chosen) == 0:
             owner = self.stack.owner("order_examples")
@@ -179,8 +193,28 @@ class Problem:
         return consecutive(chosen, size)
 
 
-class Feed:
-    """An iterable that Lightning takes for one loader (it takes a list for many)."""
+def lightning_loop(problem: Problem) -> TrainableStudent:
+    """Returns the student after the round's steps under Lightning's Trainer."""
+    stage, recipe = problem.stage, problem.recipe
+    student = problem.new_student()
+    off = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+    arguments: dict[str, Any] = {
+        "max_steps": problem.steps,
+        "max_epochs": -1,
+        "accelerator": stage.hardware["accelerator"],
+        "devices": 1,
+        "precision": recipe.precision,
+        "gradient_clip_val": recipe.clip_norm or None,
+        "accumulate_grad_batches": recipe.accumulate,
+        **({**dict.fromkeys(off, False), **stage.trainer} if stage.trainer else {"barebones": True}),
+    }
+    with quiet():
+        lightning.Trainer(**arguments).fit(student, train_dataloaders=MicroBatches(problem))
+    return student.to(student.target_device)
+
+
+class MicroBatches:
+    """The round's batches in the parts that Lightning accumulates (it takes an iterable for one loader)."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
@@ -192,26 +226,6 @@ class Feed:
             weight = batch.weights.sum() / parts
             for part in batch.split(parts):
                 yield part, progress, weight
-
-
-def lightning_loop(problem: Problem) -> Student:
-    """Returns the student after the round's steps under Lightning's Trainer."""
-    bench, recipe = problem.bench, problem.recipe
-    student = problem.new_student()
-    off = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
-    settings: dict[str, Any] = {
-        "max_steps": problem.steps,
-        "max_epochs": -1,
-        "accelerator": bench.hardware["accelerator"],
-        "devices": 1,
-        "precision": recipe.precision,
-        "gradient_clip_val": recipe.clip_norm or None,
-        "accumulate_grad_batches": recipe.accumulate,
-        **({**dict.fromkeys(off, False), **bench.trainer} if bench.trainer else {"barebones": True}),
-    }
-    with quiet():
-        lightning.Trainer(**settings).fit(student, train_dataloaders=Feed(problem))
-    return student.to(student.home)
 
 
 @contextlib.contextmanager
