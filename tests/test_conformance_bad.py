@@ -304,6 +304,15 @@ class Unseeded(Good):
         torch.nn.init.normal_(made.words.weight, generator=torch.Generator().manual_seed(torch.seed() % 2**31))
         return made
 
+class Seeded(Good):
+    """Says that every seed gives the same weights, which are drawn."""
+    pretrained = True
+    def fingerprint(self): return "weights"
+
+class Nameless(Good):
+    """Says that its weights are always the same, but not which."""
+    pretrained = True
+
 class Place(Good):
     """Tells where it lies."""
     identity = {"name": "/home/me/weights"}
@@ -314,7 +323,7 @@ class Texts(Good):
 
 @hookimpl
 def register_students(register):
-    for cls in (Good, Width, Pads, Company, Shares, Unseeded, Place, Texts):
+    for cls in (Good, Width, Pads, Company, Shares, Unseeded, Seeded, Nameless, Place, Texts):
         register(cls.__name__.lower(), cls)
 '''
 OTHERS = '''
@@ -391,6 +400,8 @@ CAUGHT = [
     ("student", "company", "padding", r"neighbours move them by .*; read each row by itself"),
     ("student", "shares", "fresh_copies", r"two share words.weight; load or copy the network inside `backbone`"),
     ("student", "unseeded", "same_seed", r"words.weight differs; draw from torch's stream"),
+    ("student", "seeded", "pretrained", r"words.weight differs between two seeds; leave `pretrained` out"),
+    ("student", "nameless", "pretrained", r"it has no fingerprint; return a digest"),
     ("student", "place", "identity", r"/home/me/weights is a place; name the folder"),
     ("student", "texts", "encodes", r"came for 16 texts; return a list of lists of ints"),
     ("others", "deaf", "tells_right_from_wrong", r"both get 0.99; compare the probabilities"),

@@ -139,6 +139,19 @@ def test_a_changed_plugin_is_new_work(tmp_path):
     assert not set(plans[0].stages) & set(plans[1].stages)
 
 
+def test_students_that_every_seed_loads_alike_are_known_to_the_cache(registry):
+    def students(name, seed=0, **options):
+        cell = replace(cell_of(registry, seed=seed), student=entry(registry, "student", name, **options))
+        stages = plan_cells([cell], registry).stages.values()
+        return {stage.kind: stage.students for stage in stages if stage.kind in ("ceiling", "train")}
+
+    ladder = students("ladder_s")
+    assert set(ladder["train"]) == {"strong"} and ladder["ceiling"] == ladder["train"]
+    assert students("ladder_s", seed=1) == ladder
+    assert students("ladder_m") != ladder and students("ladder_s", checkpoint=1) != ladder
+    assert students("pupil") == {"ceiling": {}, "train": {}}  # its weights are drawn by the seed
+
+
 def test_paths_are_not_identity_where_content_is(tmp_path):
     plugin = tmp_path / "place.py"
     text = Path(PLUGIN).read_text().replace('fault: str = ""\n    """What is wrong with the data."""', 'path: str = ""')

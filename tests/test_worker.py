@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,6 +51,7 @@ def test_a_job_is_read_as_it_was_written(tmp_path):
     job = Job(
         "train", TASK, STUDENT, 3, RECIPE, (Entry("naive"),), (Entry("toy_weak", {"words": 40}),), {"small": STUDENT},
         replace(RECIPE, epochs=7.0), {"accelerator": "cpu"}, {"profiler": "simple"}, (TOY,), "cache",
+        {"strong": "ab12"},
     )  # fmt: skip
     job.write(tmp_path)
     assert Job.read(tmp_path) == job
@@ -125,6 +127,72 @@ def test_intermediate_students_and_their_recipes(tmp_path, splits):
     identities = exchange.read_json(place / "out" / "identity.json")
     assert {k: v["width"] for k, v in identities.items()} == {"strong": "128", "toy_small": "16"}
     assert exchange.read_json(place / "out" / "cost.json")["steps"] == 60
+
+
+COUNTED = '''
+from pathlib import Path
+
+from w2s_bench import hookimpl
+from w2s_bench.conformance.toy import ToyStudent
+
+
+class Counted(ToyStudent):
+    """The toy student with weights that never change; it counts how often they are loaded."""
+
+    pretrained = True
+
+    def fingerprint(self):
+        return "weights of seed 1"
+
+    def backbone(self, seed):
+        import torch
+
+        torch.manual_seed(1)
+        with Path(__file__).with_name("loads").open("a") as file:
+            file.write("x")
+        return super().backbone(1)
+
+
+@hookimpl
+def register_students(register):
+    register("counted", Counted)
+'''
+
+
+def test_a_probe_loads_its_backbone_only_where_the_cache_lacks_features(tmp_path, splits):
+    (tmp_path / "counted.py").write_text(COUNTED)
+    (tmp_path / "loads").touch()
+
+    def probe(name, stack=(), tune="probe", keyed=True):
+        """Returns predictions, cost and identity of a job, and how often it loaded the backbone."""
+        votes = one_hot_votes(splits)
+        place = folder_of(tmp_path / name, splits, "train", Entry("counted", {"width": 32}), votes=votes)
+        job, before = Job.read(place), len((tmp_path / "loads").read_text())
+        recipe = replace(RECIPE, tune=tune)
+        more = {"plugins": (TOY, str(tmp_path / "counted.py")), "cache": str(tmp_path / "cache")}
+        more |= {"students": {"strong": "of-these-weights"} if keyed else {}}
+        replace(job, recipe=recipe, mitigations=stack, **more).write(place)
+        work(place)
+        cost, identity = (exchange.read_json(place / "out" / f"{part}.json") for part in ("cost", "identity"))
+        return predictions(place), cost["flops"], identity, len((tmp_path / "loads").read_text()) - before
+
+    eager = probe("eager", keyed=False)
+    shutil.rmtree(tmp_path / "cache")
+    first, second = probe("first"), probe("second")
+    for split in ("test", "transfer"):
+        for made in (first, second):
+            np.testing.assert_array_equal(made[0][split][1], eager[0][split][1])
+    assert eager[1] == first[1] > second[1] > 0  # reading the texts is counted where they are read
+    assert eager[2] == first[2] == second[2] == {"strong": {"name": "toy", "width": "32"}}
+    assert [made[3] for made in (eager, first, second)] == [1, 1, 0]
+    two_students = (Entry("co_teaching", {"forget_rate": 0.2, "ramp": 0.5}),)
+    assert probe("twins", stack=two_students)[3] == 0
+    for file in (tmp_path / "cache").glob("features-*"):
+        file.unlink()
+    again = probe("again")
+    np.testing.assert_array_equal(again[0]["test"][1], eager[0]["test"][1])
+    assert again[3] == 1
+    assert probe("full", tune="full")[3] == 1
 
 
 BROKEN = '''

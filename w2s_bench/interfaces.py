@@ -202,7 +202,11 @@ class Tuning:
 
 @runtime_checkable
 class Student(Protocol):
-    """A strong model: a backbone and the way it is tuned. Optional: `Options`, `fingerprint`, `kinds`."""
+    """A strong model: a backbone and the way it is tuned. Optional: `Options`, `fingerprint`, `kinds`, `pretrained`.
+
+    `pretrained = True`: every seed loads the same weights, which the options and `fingerprint` identify. A probe whose
+    features are in the cache then loads none.
+    """
 
     def backbone(self, seed: int) -> Backbone:
         """Returns a fresh copy of the pretrained network; `seed` matters only where weights are drawn at random."""

@@ -54,6 +54,8 @@ class Job:
     plugins: tuple[str, ...] = ()
     cache: str = ""
     """Folder of the workers' own cache (frozen features), keyed by label-free content."""
+    students: dict[str, str] = field(default_factory=dict)
+    """By name (`strong` or an intermediate's): digests of the students that every seed loads alike."""
 
     def write(self, folder: Path) -> None:
         """Writes job.json."""

@@ -71,6 +71,7 @@ class HfStudent(Pretrained):
     """A Hugging Face model with a new head: `tune=full` all weights, `probe` the head alone, `lora` adapters."""
 
     role = "student"
+    pretrained = True
 
     @dataclass
     class Options:

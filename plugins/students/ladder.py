@@ -22,6 +22,7 @@ class LadderStudent:
     """A rung of the ladder, finetuned whole: 8 thousand to 630 thousand parameters, seconds on one core."""
 
     kinds = frozenset(TASK_KINDS)
+    pretrained = True
 
     @dataclass
     class Options:

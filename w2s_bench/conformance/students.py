@@ -111,6 +111,20 @@ def same_seed(subject: Subject) -> None:
         raise Failed(f"{differ[0]} differs", "draw from torch's stream, which is seeded, or from `seed`")
 
 
+def pretrained(subject: Subject) -> str | None:
+    """Where it says `pretrained`, every seed gives the same weights, and a fingerprint names them."""
+    if not getattr(subject.entry.cls, "pretrained", False):
+        return "it does not say so"
+    _ = subject.read
+    if not hasattr(subject.entry.cls, "fingerprint"):
+        raise Failed("it has no fingerprint", "return a digest of the weights, or a name and revision")
+    one, two = (subject.backbone(seed).module.state_dict() for seed in (SEED, SEED + 1))
+    differ = [name for name in one if not torch.equal(one[name], two[name])]
+    if differ:
+        raise Failed(f"{differ[0]} differs between two seeds", "leave `pretrained` out where weights are drawn")
+    return None
+
+
 def fresh_copies(subject: Subject) -> None:
     """Each backbone is a copy of its own."""
     _, made, _ = subject.read
@@ -147,7 +161,7 @@ def probes(subject: Subject) -> None:
     _valid(_finetuned(subject, place, replace(subject.recipe, tune="probe")))
 
 
-CHECKS = (encodes, width, padding, same_seed, fresh_copies, identity, trains, probes)
+CHECKS = (encodes, width, padding, same_seed, pretrained, fresh_copies, identity, trains, probes)
 
 
 def _finetuned(subject: Subject, place: Place, recipe: Any) -> Tensor:

@@ -86,6 +86,7 @@ def fill(folder: Path, stage: Stage, found: Mapping[str, Path], run: Run, plugin
         supervisors=tuple(_absolute(e) for e in stage.supervisors),
         intermediate={k: _absolute(e) for k, e in stage.intermediate.items()},
         supervision=stage.supervision,
+        students=dict(stage.students),
         hardware=dict(run.hardware),
         trainer=dict(run.trainer),
         plugins=tuple(plugins),

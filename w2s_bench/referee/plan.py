@@ -55,6 +55,8 @@ class Stage:
     supervisors: tuple[Entry, ...] = ()
     intermediate: dict[str, Entry] = field(default_factory=dict)
     supervision: Recipe = field(default_factory=Recipe)
+    students: dict[str, str] = field(default_factory=dict)
+    """ceiling, train: by name (`strong` or an intermediate's), digests of the students that every seed loads alike."""
     fingerprint: str = ""
     """prepare: what the task said of its data when this was planned."""
 
@@ -232,7 +234,10 @@ class _Planner:
         def make() -> str:
             key = digest({"stage": "ceiling", **self._student(cell, prepare, seed, recipe)})
             label = f"ceiling {cell.task.name}: {cell.student.name}, seed {cell.seed}"
-            return self._add(Stage("ceiling", key, (prepare,), label, cell.task, seed, cell.student, recipe))
+            students = self._pretrained(cell.student)
+            return self._add(
+                Stage("ceiling", key, (prepare,), label, cell.task, seed, cell.student, recipe, students=students)
+            )
 
         return self._once("ceiling", prepare, cell.student, cell.protocol, seed, make=make)
 
@@ -252,6 +257,7 @@ class _Planner:
             Stage(
                 "train", key, (prepare, *supervise), cell.label(), cell.task, seed, cell.student, recipe,
                 cell.mitigations, cell.supervisors, cell.intermediate, cell.protocol.supervision,
+                self._pretrained(cell.student, **cell.intermediate),
             )
         )  # fmt: skip
 
@@ -262,6 +268,14 @@ class _Planner:
             "seed": seed,
             "recipe": _as_dict(recipe),
             "training": self.source,
+        }
+
+    def _pretrained(self, strong: Entry, **intermediate: Entry) -> dict[str, str]:
+        return {
+            name: digest(identity)
+            for name, entry in {"strong": strong, **intermediate}.items()
+            if getattr(self.registry.get("student", entry.name).cls, "pretrained", False)
+            and (identity := self._identity("student", entry))["fingerprint"] is not None
         }
 
     def _add(self, stage: Stage) -> str:

@@ -51,4 +51,4 @@ def _stage(backbone: Backbone, context: FitContext) -> StageContext:
     """Returns the stage that the context belongs to, with this backbone as its model; outside a worker, a new one."""
     stage = context.stage or StageContext(context.task, context.seed, Meter(), {})
     models = {"strong": (lambda _: backbone, context.recipe)}
-    return replace(stage, task=context.task, seed=context.seed, backbones=models)
+    return replace(stage, task=context.task, seed=context.seed, backbones=models, keys={})  # keys are the students'

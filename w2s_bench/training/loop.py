@@ -17,6 +17,7 @@ replaces the loop over batches (`lightning_loop`) by a mitigation's own.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ from w2s_bench.errors import W2SError
 from w2s_bench.interfaces import Backbone, Recipe, Round, TaskInfo
 from w2s_bench.seeds import derive
 from w2s_bench.training.batches import Batch, bucketed, consecutive
+from w2s_bench.training.frozen import deferred
 from w2s_bench.training.meter import Meter
 from w2s_bench.training.pool import Pool
 from w2s_bench.training.stack import Stack
@@ -52,13 +54,18 @@ class StageContext:
     trainer: dict[str, Any] = field(default_factory=dict)
     identities: dict[str, dict[str, str]] = field(default_factory=dict)
     """Filled while loading: names and revisions of the bodies used."""
+    keys: dict[str, str] = field(default_factory=dict)
+    """By student name: what the cache knows it by. Those whose weights are drawn by the seed have none."""
 
     def student(self, name: str, stack: Stack, twin: int = 0) -> TrainableStudent:
         """Returns a fresh student; its seed depends on the cell's, its name and which twin it is."""
         load, recipe = self.backbones[name]
         seed = derive(self.seed, "weights", name, twin)
         torch.manual_seed(seed)  # bodies that are drawn at random, adapters and dropout
-        backbone = load(seed)
+        if recipe.tune == "probe" and self.task.kind != "generation" and self.cache and name in self.keys:
+            backbone = deferred(functools.partial(load, seed), self.keys[name], self.cache)
+        else:
+            backbone = load(seed)
         self.identities[name] = backbone.identity
         accelerator = self.hardware["accelerator"]
         return TrainableStudent(stack, backbone, self.task, recipe, seed, self.meter, self.cache, accelerator)

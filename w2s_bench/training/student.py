@@ -19,7 +19,7 @@ from w2s_bench.interfaces import Backbone, Inputs, Recipe, TaskInfo
 from w2s_bench.training.answers import Answerer, candidates_of, generate, pack
 from w2s_bench.training.batches import Tokens, tokenise
 from w2s_bench.training.classifier import Classifier
-from w2s_bench.training.frozen import FrozenFeatures
+from w2s_bench.training.frozen import Deferred, FrozenFeatures
 
 if TYPE_CHECKING:
     from w2s_bench.training.meter import Meter
@@ -49,6 +49,8 @@ class StudentModel(torch.nn.Module):
             Answerer(backbone, recipe.tune) if self.generative else Classifier(backbone, task, seed, recipe.tune)
         )
         self.n_parameters = sum(p.numel() for p in self.classifier.parameters())
+        if isinstance(self.classifier.body, Deferred):
+            self.n_parameters += self.classifier.body.n_weights
         self.target_device = torch.device("cuda" if accelerator == "gpu" else "cpu")
         self.taken = 0
         """Optimiser steps of this round so far."""

@@ -44,7 +44,7 @@ def work(folder: Path) -> None:
     _prepare_torch(job)
     registry = load(job.plugins)
     (folder / "out").mkdir(exist_ok=True)
-    stage = StageContext(job.task, job.seed, Meter(), {}, job.cache, job.hardware, job.trainer)
+    stage = StageContext(job.task, job.seed, Meter(), {}, job.cache, job.hardware, job.trainer, keys=job.students)
     inputs = {p.stem: exchange.read_inputs(p) for p in sorted((folder / "in").glob("*.parquet"))}
     if job.stage == "supervise":
         supervise(job, registry, stage, inputs, folder)
@@ -131,13 +131,9 @@ def _frozen(job: Job, registry: Registry, k: int, entry: Entry, stage: StageCont
 
 def _frozen_features(stage: StageContext, inputs: Inputs) -> Tensor:
     load, recipe = stage.backbones["strong"]
-    seed = derive(stage.seed, "weights", "strong", 0)
-    probe = replace(recipe, tune="probe")
-    accelerator = stage.hardware["accelerator"]
+    probe = replace(stage, backbones={"strong": (load, replace(recipe, tune="probe"))})
     with torch.random.fork_rng():  # asking for features must not move the streams of dropout
-        torch.manual_seed(seed)
-        frozen = StudentModel(load(seed), stage.task, probe, seed, stage.meter, stage.cache, accelerator)
-        return frozen.features(inputs)
+        return probe.student("strong", Stack([], {})).features(inputs)
 
 
 def _write_predictions(fitted: StudentModel, inputs: dict[str, Inputs], folder: Path) -> None:
