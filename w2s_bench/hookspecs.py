@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from w2s_bench.training.batches import Batch
     from w2s_bench.training.loop import Problem
     from w2s_bench.training.pool import Pool
-    from w2s_bench.training.student import Student
+    from w2s_bench.training.step import TrainableStudent
 
     Register = Callable[..., None]
     """`register(name, cls, **options)`; for metrics and suites `register(name, function or path)`."""
@@ -96,7 +96,7 @@ def order_examples(
 
 
 @hookspec(firstresult=True)
-def fit_student(problem: Problem) -> Student:
+def fit_student(problem: Problem) -> TrainableStudent:
     """Returns a fitted student made by `problem.new_student()`; combines: one; default: Lightning loop."""
 
 

@@ -20,7 +20,7 @@ import contextlib
 import functools
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -47,7 +47,7 @@ class StageContext:
     task: TaskInfo
     seed: int
     meter: Meter
-    backbones: dict[str, tuple[Callable[[int], Backbone], Recipe]]
+    backbones: Mapping[str, tuple[Callable[[int], Backbone], Recipe]]
     """By student name: how to load a fresh body, and how it is finetuned."""
     cache: str = ""
     hardware: dict[str, Any] = field(default_factory=lambda: {"accelerator": "cpu"})
