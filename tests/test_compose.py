@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import shlex
@@ -19,6 +18,7 @@ import w2s_bench.conf
 from w2s_bench.cells import Protocol
 from w2s_bench.compose import entries, suites
 from w2s_bench.compose import runs as compose
+from w2s_bench.compose.composer import open_composer
 from w2s_bench.compose.overrides import as_override
 from w2s_bench.errors import UsageError
 from w2s_bench.registry import PLUGIN_KINDS, load
@@ -189,15 +189,14 @@ WRONG = [
 
 @pytest.fixture(scope="module")
 def composer(registry):
-    with compose._hydra(registry, []) as composer:
+    with open_composer(registry, []) as composer:
         yield composer
 
 
 @pytest.mark.parametrize(("override", "reason"), WRONG)
-def test_refused_in_one_line_before_any_training(make, composer, monkeypatch, override, reason):
-    monkeypatch.setattr(compose, "_hydra", lambda *_: contextlib.nullcontext(composer))  # started once for all rows
+def test_refused_in_one_line_before_any_training(composer, override, reason):
     with pytest.raises(UsageError) as refused:
-        make(override)
+        compose.union(composer, [[*BASE, override]], [], False)
     assert reason in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -304,7 +303,7 @@ def test_every_config_composes(registry, path):
 
 @pytest.mark.parametrize("kind", PLUGIN_KINDS)
 def test_every_entry_composes_to_its_registered_options(registry, kind):
-    with compose._hydra(registry, []) as composer:
+    with open_composer(registry, []) as composer:
         names = {k: set(registry.names(k)) if k == kind else set() for k in PLUGIN_KINDS}
         composer.entries.base(names, None, None)
         for name in registry.names(kind):

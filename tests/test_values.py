@@ -18,8 +18,9 @@ from hydra.errors import HydraException
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from w2s_bench.compose import overrides, runs, values
+from w2s_bench.compose import overrides, values
 from w2s_bench.compose.commands import Commands
+from w2s_bench.compose.composer import open_composer
 from w2s_bench.errors import UsageError
 from w2s_bench.registry import load
 from w2s_bench.registry.options import Option
@@ -59,7 +60,7 @@ def sweep(tmp_path_factory):
     plugin = tmp_path_factory.mktemp("plugin") / "reader.py"
     plugin.write_text(PLUGIN)
     registry = load([TOY, str(plugin)])
-    with runs._hydra(registry, []) as composer:
+    with open_composer(registry, []) as composer:
         yield lambda *overrides, multirun=False: composer.sweep([*ONE, *overrides], multirun).cells, registry
 
 

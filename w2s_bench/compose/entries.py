@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from hydra.core.object_type import ObjectType
@@ -15,7 +15,7 @@ from w2s_bench import interfaces
 from w2s_bench.cells import Entry
 from w2s_bench.compose.overrides import Axis, as_override
 from w2s_bench.compose.schemas import MULTI_VALUE_GROUPS
-from w2s_bench.compose.settings import check_range
+from w2s_bench.compose.settings import check_range, unknown_option
 from w2s_bench.compose.values import Value
 from w2s_bench.errors import UsageError, nearest
 from w2s_bench.registry import PLUGIN_KINDS, Registration, Registry
@@ -158,14 +158,6 @@ class Entries:
                 self._nodes[kind][name] = _named(kind, name, nodes[kind].get(name))
         base["choices"] = {k: list(nodes[k]) for k in PLUGIN_KINDS}
         return base
-
-
-def unknown_option(key: str, option: str, declared: Iterable[str]) -> str:
-    """Returns the sentence for an option that an entry does not have."""
-    known = sorted(declared)
-    return f"{key}: no such option{nearest(option, known) or ';'} " + (
-        f"there are {', '.join(known)}" if known else "there are none"
-    )
 
 
 def _named(kind: str, name: str, node: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,14 @@ RANGES: dict[str, dict[str, Check]] = {
     "hardware": {"threads": POSITIVE},
 }
 """What the harness's own options may be."""
+
+
+def unknown_option(key: str, option: str, declared: Iterable[str]) -> str:
+    """Returns the sentence for an option that an entry does not have."""
+    known = sorted(declared)
+    return f"{key}: no such option{nearest(option, known) or ';'} " + (
+        f"there are {', '.join(known)}" if known else "there are none"
+    )
 
 
 def check_range(group: str, key: str, option: str, value: Any) -> None:

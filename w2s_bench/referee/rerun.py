@@ -16,6 +16,7 @@ from w2s_bench import exchange
 from w2s_bench.cells import Run, label
 from w2s_bench.compose import commands as rerun
 from w2s_bench.compose import runs as compose
+from w2s_bench.compose.axes import CHOICES
 from w2s_bench.errors import UsageError, W2SError
 from w2s_bench.referee.plan import PlannedCell, plan_cells
 from w2s_bench.registry import Registry
@@ -117,7 +118,7 @@ def _composed(record: Record, registry: Registry, given: Sequence[str], folder: 
 
 
 def _shared(override: str) -> bool:
-    return override.partition("=")[0].partition(".")[0] in (*compose.CHOICES, "trainer")
+    return override.partition("=")[0].partition(".")[0] in (*CHOICES, "trainer")
 
 
 def _same_cell(record: Record, planned: PlannedCell) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import functools
-import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -128,7 +125,7 @@ def _module(name: str, distribution: str, version: str, given: str | None = None
         module = importlib.import_module(name)
     except BaseException as e:
         return _failed(e, name, distribution, _file_of(name), given is not None)
-    return Found(name, module, distribution, version, _path(getattr(module, "__file__", None)), given)
+    return Found(name, module, distribution, version, python_file(getattr(module, "__file__", None)), given)
 
 
 def _entry_point(point: importlib.metadata.EntryPoint) -> Found | Broken:
@@ -199,92 +196,16 @@ def names_in(file: Path | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(re.findall(r"register\w*\(\s*f?[\"']([a-z][a-z0-9_]*)[\"']", text)))
 
 
-class Source:
-    """The source that an entry comes from, looked into when somebody asks: listing plugins reads none of it.
-
-    A single file counts by itself, a built-in by its module, a module of an installed package with every .py file
-    of its top-level package. Where the class, or what it inherits from other plugins, lies elsewhere, that counts
-    too; and so does what any of these import out of the built-in plugins, and what that imports there.
-    """
-
-    def __init__(self, found: Found, cls: type) -> None:
-        self._found, self._cls = found, cls
-
-    @functools.cached_property
-    def files(self) -> tuple[Path, ...]:
-        """All files, sorted."""
-        found, cls = self._found, self._cls
-        modules = {c.__module__ for c in cls.__mro__} & {m for m in sys.modules if _is_plugin_module(m)}
-        files = {f for m in modules for f in _sources(m)}
-        if found.file is not None:
-            own = getattr(found.plugin, "__name__", None)
-            files |= set(_sources(own)) if isinstance(own, str) and own in sys.modules else {found.file}
-        if found.distribution != OURS or cls.__module__.partition(".")[0] != OURS:
-            files |= set(_sources(cls.__module__))
-        pending = list(files)
-        while pending:
-            more = set(_built_ins_imported_by(pending.pop())) - files
-            files |= more
-            pending += more
-        return tuple(sorted(files))
-
-    @functools.cached_property
-    def sha256(self) -> str:
-        """A SHA-256 over the files."""
-        return _digest(self.files)
-
-
-def _built_ins_imported_by(file: Path) -> Iterator[Path]:
-    """Yields the modules of the built-in plugins that a source imports, read off it: importing them may load torch."""
-    text = file.read_text()
-    if BUILT_INS not in text:
-        return
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(text, str(file))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
-    root = Path(str(importlib.import_module(BUILT_INS).__file__)).parent
-    for name in names:
-        package, _, rest = name.partition(f"{BUILT_INS}.")
-        path = root / rest.replace(".", "/")
-        if rest and not package:
-            yield from (f for f in (path.with_suffix(".py"), path / "__init__.py") if f.is_file())
-
-
-def _is_plugin_module(name: str) -> bool:
-    return name.startswith((f"{BUILT_INS}.", "w2s_file_"))
-
-
-def _sources(module: str) -> tuple[Path, ...]:
-    file = _path(getattr(sys.modules.get(module), "__file__", None))
-    top = module.partition(".")[0]
-    if file is None:
-        return ()
-    package = _path(getattr(sys.modules.get(top), "__file__", None))
-    if top in (OURS, "w2s_bench") or package is None or package.name != "__init__.py":
-        return (file,)
-    return tuple(sorted(package.parent.rglob("*.py")))
-
-
-def _digest(files: tuple[Path, ...]) -> str:
-    contents = [(f.name, hashlib.sha256(f.read_bytes()).hexdigest()) for f in files]
-    if len(contents) == 1:
-        return contents[0][1]
-    lines = sorted(f"{name} {digest}" for name, digest in contents)  # where the files lie does not matter
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
 def _file_of(module: str) -> Path | None:
     try:
         spec = importlib.util.find_spec(module)
     except (ImportError, ValueError, AttributeError):
         return None
-    return _path(spec.origin) if spec and spec.has_location else None
+    return python_file(spec.origin) if spec and spec.has_location else None
 
 
-def _path(name: str | None) -> Path | None:
+def python_file(name: str | None) -> Path | None:
+    """Returns the path of a module's source; None for what has none, such as an extension."""
     return Path(name) if name and inspect.getmodulename(name) else None
 
 

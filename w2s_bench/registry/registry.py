@@ -8,31 +8,26 @@ from __future__ import annotations
 
 import copy
 import functools
-import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pluggy
 
 from w2s_bench import hookspecs, interfaces
 from w2s_bench.errors import UsageError, W2SError, nearest
-from w2s_bench.interfaces import TASK_KINDS
-from w2s_bench.registry import loading, stacking
-from w2s_bench.registry.loading import Broken, Found, Source
+from w2s_bench.registry import loading
+from w2s_bench.registry.checks import problem_of_class, problem_of_plugin
+from w2s_bench.registry.loading import Broken, Found
 from w2s_bench.registry.options import Option, first_line, options_for
+from w2s_bench.registry.source import Source
 from w2s_bench.store.escape import of_error, plain
 
 PLUGIN_KINDS = ("task", "supervisor", "student", "mitigation")
 """Kinds of plugin that cells are made of."""
 PLURALS = {k: f"{k}s" for k in PLUGIN_KINDS}
-METHODS = {"task": ("load", "fingerprint"), "supervisor": ("fit",), "student": ("backbone",), "mitigation": ()}
-"""What a plugin of a kind must be able to do."""
-GUIDES = {"classification": "label", "preference": "label", "generation": "answer"}
-"""How a supervisor guides in a task of each kind."""
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
@@ -145,7 +140,7 @@ class Registry:
 
     def add(self, found: Found) -> None:
         """Takes in one loaded plugin, or remembers why not."""
-        problem = _problem_of_plugin(found.plugin)
+        problem = problem_of_plugin(found.plugin)
         if problem is None:
             try:
                 self.manager.register(found.plugin)
@@ -267,30 +262,6 @@ class Registry:
         return (found.distribution, found.version) if found else (loading.OURS, loading.our_version())
 
 
-def problem_of_class(kind: str, cls: type) -> str | None:
-    """Returns in one sentence why a class cannot be a plugin of its kind, or None."""
-    served: Any = getattr(cls, "kinds", interfaces.KINDS_WITH_CLASSES)
-    if isinstance(served, str) or not isinstance(served, Iterable) or not set(served) or set(served) - set(TASK_KINDS):
-        return f"its `kinds` is {served!r}; write a set out of {', '.join(TASK_KINDS)}"
-    given = getattr(cls, "kind", None) if kind == "task" else None
-    guides = [GUIDES[k] for k in TASK_KINDS if k in served] if kind == "supervisor" else []
-    for method in (*METHODS[kind], *guides, *(["check"] if given == "generation" else [])):
-        if not callable(getattr(cls, method, None)):
-            return f"a {kind} needs the method `{method}` (see w2s_bench.interfaces.{kind.capitalize()})"
-    # a table's kind depends on its options
-    if kind == "task" and given not in TASK_KINDS and not isinstance(given, property):
-        return f"its `kind` is {given!r}; a task's kind is one of {', '.join(TASK_KINDS)}"
-    if kind == "mitigation":
-        needs: Any = getattr(cls, "needs", frozenset())
-        if isinstance(needs, str) or not isinstance(needs, Iterable):
-            return f"its `needs` is {needs!r}; write a set such as {{'features'}}"
-        for need in needs:
-            if need not in interfaces.NEEDS:
-                return f"it needs '{need}', which nobody offers; needs are {', '.join(sorted(interfaces.NEEDS))}"
-        return stacking.problem_of_hooks(cls)
-    return None
-
-
 def load(extra: Sequence[str] = ()) -> Registry:
     """Returns the registry of built-ins, installed distributions, W2S_PLUGINS and `extra` paths or modules."""
     registry = Registry()
@@ -304,22 +275,3 @@ def load(extra: Sequence[str] = ()) -> Registry:
                 registry.extra.append(result.given)
     registry.register_all()
     return registry
-
-
-def _problem_of_plugin(plugin: ModuleType | Any) -> str | None:
-    """Returns why a plugin's own marked functions are refused, or None."""
-    for name in dir(plugin):
-        function: Any = getattr(plugin, name, None)
-        marks = getattr(function, stacking.MARK, None)
-        if not isinstance(marks, dict):
-            continue
-        hook = marks.get("specname") or name
-        if hook in stacking.COMBINES:
-            return f"`{name}` is a mitigation hook outside a class; make it a method of the class that is registered"
-        if hook not in stacking.SPECS:
-            return f"`{name}` is marked as a hook, but there is no hook `{hook}`{nearest(hook, stacking.SPECS)}"
-        parameters = list(inspect.signature(function).parameters.values())
-        problem = stacking.problem_of_arguments(hook, f"`{name}`", parameters)
-        if problem:
-            return problem
-    return None
