@@ -269,8 +269,8 @@ def test_commands_in_the_docs_exist():
                     assert set(words[1:]) <= targets, f"{path.name}: {line}"
 
 
-DESIGN = (ROOT / "docs" / "design.md").read_text()
-ROWS = dict(re.findall(r"^\| `(\w+)`(?: †)? \| ([^|]*) \|", DESIGN.split("## Which hooks carry what")[-1], re.M))
+METHODS = (ROOT / "docs" / "methods.md").read_text()
+ROWS = dict(re.findall(r"^\| `(\w+)`(?: †)? \| ([^|]*) \|", METHODS, re.M))
 
 
 @pytest.mark.parametrize("name", registry.load().names("mitigation"))
@@ -278,6 +278,6 @@ def test_the_map_of_mitigations_is_true(name):
     entry = registry.load().get("mitigation", name)
     if entry.distribution != loading.OURS:
         pytest.skip("of another distribution")
-    assert name in ROWS, f"docs/design.md, 'Which hooks carry what': `{name}` has no row"
+    assert name in ROWS, f"docs/methods.md: `{name}` has no row"
     named = set(re.findall(r"`(\w+)`", ROWS[name]))
     assert named == {i.hook for i in stacking.implementations(entry.cls)}
