@@ -55,9 +55,25 @@ def rendered() -> dict[Path, str]:
     parts = [front(name, files[HERE / name / "board.md"]) for name in boards]
     files[HERE / "README.md"] = INTRODUCTION + "\n".join(parts)
     readme = HERE.parent / "README.md"
-    table = overall(files[HERE / FRONT / "board.md"]) if FRONT in boards else ""
+    table = in_short(boards[FRONT], files[HERE / FRONT / "board.md"]) if FRONT in boards else ""
     files[readme] = BLOCK.sub(lambda found: found[1] + table + found[2], readme.read_text(encoding="utf-8"))
     return files
+
+
+def in_short(board: Board, markdown: str) -> str:
+    """Returns the project README's picture and table: naive, the best three, the worst, a control."""
+    methods = [e for e in board.overall if e["pgr"] and not e["control"] and e["mitigation"] != "naive"]
+    methods.sort(key=lambda e: -e["pgr"]["mean"])
+    controls = [e for e in board.overall if e["control"] and e["mitigation"].startswith("random_filter")]
+    chosen = ["naive", *(e["mitigation"] for e in [*methods[:3], *methods[-1:], *controls])]
+    lines = overall(markdown).splitlines()
+    at = {line.split(" | ")[0].strip("| ").replace("\\", "").split(" (")[0]: line for line in lines if line[:2] == "| "}
+    head = next(k for k, line in enumerate(lines) if line.startswith("| mitigation"))
+    words = "overall PGR of each mitigation against training examples seen"
+    picture = f"![{words}](leaderboard/{FRONT}/{PICTURES[FRONT]}.svg)"
+    more = f"{len(methods) + 1} stacks and {sum(e['control'] for e in board.overall)} controls, {lines[0].strip()}"
+    rows = [at[name] for name in chosen]
+    return "\n".join(["", picture, "", *lines[head : head + 2], *rows, "", f"Six of {more}.", ""])
 
 
 def overall(markdown: str) -> str:
