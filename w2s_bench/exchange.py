@@ -70,6 +70,13 @@ def read_table(source: Path | bytes, columns: list[str] | None = None) -> pa.Tab
         return file.read(columns=columns, use_threads=False)
 
 
+def parquet_of(table: pa.Table, **options: Any) -> bytes:
+    """Returns a table as the content of a parquet file: the same bytes for the same table and release of arrow."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, **options)
+    return sink.getvalue().to_pybytes()
+
+
 def numbers_in(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
     """Returns a column of numbers; ValueError where it has holes, TypeError where it holds no numbers.
 
@@ -102,7 +109,7 @@ def write_inputs(path: Path, inputs: Inputs) -> None:
         columns["other"] = inputs.other
     if inputs.difficulty is not None:
         columns["difficulty"] = np.asarray(inputs.difficulty, dtype=np.float64)
-    pq.write_table(pa.table(columns), path)
+    path.write_bytes(parquet_of(pa.table(columns)))
 
 
 def read_inputs(path: Path) -> Inputs:
@@ -132,7 +139,8 @@ def write_predictions(path: Path, splits: Mapping[str, tuple[list[str], np.ndarr
         p = [row for own in said for row in own.astype(np.float32)]
         columns["p_student"] = pa.array(p, type=pa.list_(pa.float32()))
         encodings["p_student.list.element"] = "BYTE_STREAM_SPLIT"  # two thirds of the bytes
-    pq.write_table(pa.table(columns), path, compression="zstd", use_dictionary=["split"], column_encoding=encodings)
+    options = {"compression": "zstd", "use_dictionary": ["split"], "column_encoding": encodings}
+    path.write_bytes(parquet_of(pa.table(columns), **options))
 
 
 def read_predictions(source: Path | bytes) -> dict[str, tuple[list[str], np.ndarray]]:

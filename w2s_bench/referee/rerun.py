@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow.compute as pc
 
 from w2s_bench import exchange
 from w2s_bench.cells import Run, label
@@ -146,8 +145,8 @@ def _compare(record: Record, made: list[Record], files: StoreFiles, row: Rerun) 
         row.differs["source of the training"] = [record.digest, new.digest]
     named = record.raw["predictions"]
     try:
-        ids, before_answers = _predictions(record.files.read(named["path"]))
-        new_ids, new_answers = _predictions(files.read(new.raw["predictions"]["path"]))
+        ids, before_answers = exchange.read_predictions(record.files.read(named["path"]))["test"]
+        new_ids, new_answers = exchange.read_predictions(files.read(new.raw["predictions"]["path"]))["test"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         row.reason = f"its predictions cannot be read ({type(error).__name__}: {error})"
         return
@@ -162,16 +161,6 @@ def _compare(record: Record, made: list[Record], files: StoreFiles, row: Rerun) 
         row.state = "equal"
     elif row.changed <= CHANGED and max(off.values()) <= ACCURACY:
         row.state = "within"
-
-
-def _predictions(content: bytes) -> tuple[list[str], np.ndarray]:
-    """Returns ids and probabilities [N, C] on the test split, in a generation task texts [N]."""
-    table = exchange.read_table(content)
-    table = table.filter(pc.equal(table["split"], "test"))
-    ids = table["id"].to_pylist()
-    if "answer" in table.column_names:
-        return ids, np.array(table["answer"].to_pylist(), dtype=str)
-    return ids, exchange.probabilities_in(table)
 
 
 def _chosen(answers: np.ndarray) -> np.ndarray:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from w2s_bench import exchange
@@ -73,7 +72,8 @@ class Store:
     def has_result(self, digest: str) -> bool:
         """Returns whether the cell is done: a record that says so, and its predictions."""
         record = self.read(digest)
-        return bool(record and record["status"] == "ok" and (self.root / "predictions" / f"{digest}.parquet").is_file())
+        predictions = record and record["status"] == "ok" and record.get("predictions")
+        return bool(predictions and (self.root / str(predictions["path"])).is_file())
 
     def write_record(self, record: dict[str, Any]) -> None:
         """Writes a record; its predictions and scores must lie there already."""
@@ -88,10 +88,9 @@ class Store:
     def write_scores(self, digest: str, ids: list[str], right: dict[str, np.ndarray]) -> dict[str, str]:
         """Returns name and SHA-256 of the stored scores: 1 right, 0 wrong, a column for each of `right`."""
         columns = {"id": ids, **{k: v.astype(np.int8) for k, v in right.items()}}
-        sink = pa.BufferOutputStream()
-        table, encoding = pa.table(columns), {"id": "DELTA_BYTE_ARRAY"}
-        pq.write_table(table, sink, compression="zstd", use_dictionary=list(right), column_encoding=encoding)
-        return self._write(f"scores/{digest}.parquet", sink.getvalue().to_pybytes())
+        options = {"use_dictionary": list(right), "column_encoding": {"id": "DELTA_BYTE_ARRAY"}}
+        content = exchange.parquet_of(pa.table(columns), compression="zstd", **options)
+        return self._write(f"scores/{digest}.parquet", content)
 
     def write_suite(self, suite: str, digests: list[str], varies: str | None = None) -> None:
         """Writes which cells a suite has, so that what is missing can be told, and what it declares to vary."""

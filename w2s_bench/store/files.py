@@ -37,7 +37,7 @@ class StoreFiles:
             if part not in self._read:
                 path = self.path / f"{part}.tar.xz"
                 try:
-                    self._read[part] = _tar(path) if path.is_file() else {}
+                    self._read[part] = read_tar(path) if path.is_file() else {}
                 except BROKEN as error:
                     raise W2SError(f"{path} is damaged ({error}); fetch it or pack the store again") from None
             return self._read[part]
@@ -57,7 +57,8 @@ class StoreFiles:
         return (self.path / part / file).read_bytes() if packed is None else packed
 
 
-def _tar(path: Path) -> dict[str, bytes]:
+def read_tar(path: Path) -> dict[str, bytes]:
+    """Returns the files in a .tar.xz by name; raises one of BROKEN where it is damaged."""
     with tarfile.open(path, "r:xz") as archive:
         return {m.name: file.read() for m in archive if (file := archive.extractfile(m)) is not None}
 
