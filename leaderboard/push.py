@@ -45,7 +45,7 @@ Predictions and scores together amount to the truth of the test split: keep them
 def push(store: Path, name: str) -> str:
     """Returns the address of the commit that now holds the store; W2SError where it does not verify or is refused."""
     done = verify_store(store)
-    if not done.sound:
+    if not done.ok:
         raise W2SError(f"{store.name} is not uploaded: {done.problems[0]}")
     board = json.loads((store / "board.json").read_text(encoding="utf-8"))
     table = (store / "board.md").read_text(encoding="utf-8")

@@ -104,7 +104,7 @@ def test_a_sound_store_holds_packed_or_not(store, tmp_path):
     done = verify_store(store)
     assert done.problems == [] and (done.records, done.predictions, done.scores) == (4, 4, 4)
     pack(store, tmp_path / "packed")
-    assert verify_store(tmp_path / "packed").sound
+    assert verify_store(tmp_path / "packed").ok
 
 
 def test_one_flipped_byte_in_a_prediction_file_is_named(store):
@@ -203,7 +203,7 @@ def test_missing_cells_and_several_protocols_are_notes(store):
     (store / "suites" / "quick.json").write_text(json.dumps({"cells": planned}))
     write_store(store, {"naive": 0.4}, seeds=1, settings={"version": 1, "metric": "auroc"})
     done = verify_store(store)
-    assert done.sound and len(done.notes) == 2
+    assert done.ok and len(done.notes) == 2
     assert "1 of 5 planned cells" in done.notes[0] and "2 protocols" in done.notes[1]
 
 
@@ -216,7 +216,7 @@ def test_verify_as_typed(store):
     assert done.returncode == 0 and "all hold" in done.stdout
     edit(store, lambda r: r.update(pgr=9.0))
     done = w2s("verify", str(store), "--json")
-    assert done.returncode == 1 and json.loads(done.stdout)["sound"] is False
+    assert done.returncode == 1 and json.loads(done.stdout)["ok"] is False
 
 
 @needs_peers

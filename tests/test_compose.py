@@ -142,12 +142,12 @@ WRONG = [
     ("seed.x=1", "seed has no parts"),
     ("seed=0,1", "a sweep, which needs -m"),
     ("mitigation=naive,gce", "needs -m (one stack of several is written mitigation=[a,b])"),
-    ("mitigation=[gce,gce]", "'gce' stands there twice"),
-    ("mitigation=[naive,gce]", "'naive' is the empty stack and stands alone"),
+    ("mitigation=[gce,gce]", "'gce' is named twice"),
+    ("mitigation=[naive,gce]", "'naive' is the empty stack and cannot be combined"),
     ("mitigation=[]", "expects a name or a list of names"),
-    ("supervisor=[toy_weak,toy_weak]", "'toy_weak' stands there twice"),
+    ("supervisor=[toy_weak,toy_weak]", "'toy_weak' is named twice"),
     ("task=[toy,facts]", "a task is one name; sweep over several with -m task=a,b"),
-    ("mitigation.gce.q=1", "no cell holds the mitigation 'gce'"),
+    ("mitigation.gce.q=1", "no cell has the mitigation 'gce'"),
     ("mitigation.naive.w=1", "mitigation.naive.w: no such option"),
     ("mitigation.gec.q=1", "no mitigation 'gec'; did you mean 'gce'?"),
     ("supervisor.toy_weak.word=1", "did you mean 'words'?"),
@@ -406,7 +406,7 @@ def test_suite_overrides_replace_and_cells_are_not_repeated(registry, tmp_path):
     assert len(suites.compose(suite, ["supervisor=[toy_weak]", "mitigation=[naive]"], registry).cells) == 2
     some = suites.compose(suite, ["mitigation.gce.q=0.5"], registry)  # of the first sweep alone
     assert {m.options["q"] for c in some.cells for m in c.mitigations if m.name == "gce"} == {0.5}
-    with pytest.raises(UsageError, match="no cell holds the mitigation 'product'"):
+    with pytest.raises(UsageError, match="no cell has the mitigation 'product'"):
         suites.compose(suite, ["mitigation.product.alpha=0.5"], registry)
 
 

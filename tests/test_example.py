@@ -39,7 +39,7 @@ def entry(path: Path, name: str) -> registry.Registration:
     """Returns what a file registers under a name; other plugins' entries of that name do not count."""
     loaded = registry.Registry()
     found = loading._file(str(path), strict=True)
-    assert isinstance(found, loading.Found), found
+    assert isinstance(found, loading.LoadedPlugin), found
     loaded.add(found)
     loaded.register_all()
     assert not loaded.broken

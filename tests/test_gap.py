@@ -25,7 +25,7 @@ RATES = "student.head_lr (now 0.003)", "student.body_lr (now 5e-05)"
 
 @pytest.fixture
 def inverted(tmp_path):
-    """A store with one group whose ceiling lies below its floor, and one that is as it should be."""
+    """A store with one group whose ceiling is below its floor, and one that is as it should be."""
     rng = np.random.default_rng(0)
     for seed in range(3):
         weak, own, strong = (rng.uniform(size=400) < level for level in (0.7, 0.1, 0.4))
@@ -43,7 +43,7 @@ def test_pgr_needs_a_ceiling_above_the_floor():
     assert recovered(0.5, 0.25, 0.75) == -1.0
 
 
-BELOW = "the ceiling (0.400) lies below the floor (0.500)"
+BELOW = "the ceiling (0.400) is below the floor (0.500)"
 EQUAL = "the ceiling (0.500) equals the floor (0.500)"
 
 
@@ -86,7 +86,7 @@ def test_boards_say_it_and_show_no_pgr(inverted, format_):
         c["pgr"] is None for r, cells in zip(board.rows, board.cells, strict=True) if r in without for c in cells
     )
     shown = " ".join(render(board, format_, width=300).replace("\\", "").split())
-    assert re.search(r"lies below the floor \(0\.\d{3}\) after 3 steps on the true labels; raise task.n", shown)
+    assert re.search(r"is below the floor \(0\.\d{3}\) after 3 steps on the true labels; raise task.n", shown)
     assert format_ == "json" or "no gap" in shown
 
 

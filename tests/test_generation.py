@@ -364,7 +364,7 @@ def test_a_generation_cell_from_truth_to_record(tmp_path):
 
     try:
         before = go()
-        assert verify_store(bench.store).sound
+        assert verify_store(bench.store).ok
         truth = dict(zip(*(lambda s: (s.inputs.ids, s.truth))(_test_split(sizes)), strict=True))
         for record in before.values():
             assert set(record["test"]["student"]) == {"accuracy"} and "predicted_rates" not in record["test"]["student"]

@@ -42,7 +42,7 @@ def store(tmp_path) -> Path:
         exchange.write_predictions(file, {"test": (ids, p), "transfer": ([f"x{i}" for i in range(300)], transfer)})
         record["predictions"]["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
         path.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
-    assert verify_store(store).sound
+    assert verify_store(store).ok
     return store
 
 
@@ -56,7 +56,7 @@ def test_a_packed_store_keeps_board_answers_and_digests(store, tmp_path):
     assert sorted(contents(packed)) == ["predictions.tar.xz", "records.tar.xz", "scores.tar.xz"]
     assert render(build_board([packed]), "json") == render(build_board([store]), "json")
     done = verify_store(packed)
-    assert done.sound and (done.records, done.predictions, done.scores) == (4, 4, 4)
+    assert done.ok and (done.records, done.predictions, done.scores) == (4, 4, 4)
     before, after = StoreFiles(store), StoreFiles(packed)
     for name in before.names("records", ".json"):
         told, kept = (json.loads(f.read(name)) for f in (before, after))

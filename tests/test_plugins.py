@@ -143,7 +143,7 @@ def test_environment_and_module(file, tmp_path, monkeypatch):
     monkeypatch.setenv("W2S_PLUGINS", f"found_module_for_test, {gone}")
     registry = load()
     assert registry.get("mitigation", "trick").distribution == "found_module_for_test"
-    assert [(b.name, b.asked) for b in registry.broken] == [("gone.py", True)]
+    assert [(b.name, b.requested) for b in registry.broken] == [("gone.py", True)]
     assert registry.extra == ["found_module_for_test"]
 
 
@@ -205,7 +205,7 @@ def test_a_broken_plugin_beside_a_good_one(file, code, reason):
     registry = load([file(code, "bad.py"), file(GOOD)])
     assert "trick" in registry.names("mitigation") and "naive" in registry.names("mitigation")
     (broken,) = registry.broken
-    assert (broken.name, broken.distribution, broken.asked) == ("bad.py", "bad.py", True)
+    assert (broken.name, broken.distribution, broken.requested) == ("bad.py", "bad.py", True)
     assert re.search(reason, broken.reason), broken.reason
 
 
@@ -361,7 +361,7 @@ def test_installed_distributions(file, tmp_path, monkeypatch):
     entry = registry.get("mitigation", "trick")
     assert (entry.distribution, entry.version, registry.extra) == ("goodist", "1.2", [])
     (broken,) = registry.broken
-    assert (broken.name, broken.distribution, broken.asked) == ("badist.deep", "badist", False)
+    assert (broken.name, broken.distribution, broken.requested) == ("badist.deep", "badist", False)
     with pytest.raises(UsageError, match=r"plugin badist\.deep of badist is broken"):
         registry.get("mitigation", "stunt")
     before = entry.source_sha256
@@ -400,8 +400,8 @@ def register_mitigations(register):
     ("stack", "supervisors", "reason"),
     [
         ("one two", 1, "'one' and 'two' both claim the hook `training_loss`"),
-        ("one one", 1, "'one' stands there twice"),
-        ("naive one", 1, "'naive' is the empty stack and stands alone"),
+        ("one one", 1, "'one' is named twice"),
+        ("naive one", 1, "'naive' is the empty stack and cannot be combined"),
         ("loop order", 1, "'loop' trains in a loop of its own that does not ask `order_examples`, which 'order'"),
         ("many", 1, "'many' needs several supervisors"),
         ("", 1, "written mitigation=[naive]"),

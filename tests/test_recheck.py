@@ -91,7 +91,7 @@ def states(store: Path, registry, engine, k: int = 3, **extra):
 def test_the_same_machine_gives_every_bit_again(store, registry, engine, tmp_path):
     before = {p.relative_to(store): p.read_bytes() for p in store.rglob("*") if p.is_file()}
     done, rows = states(store, registry, engine)
-    assert done.sound and {r.state for r in rows.values()} == {"equal"} and len(rows) == done.of == 3
+    assert done.ok and {r.state for r in rows.values()} == {"equal"} and len(rows) == done.of == 3
     assert all(r.changed == 0 and not r.differs for r in rows.values())
     assert {p.relative_to(store): p.read_bytes() for p in store.rglob("*") if p.is_file()} == before
     pack(store, tmp_path / "packed")
@@ -107,7 +107,7 @@ def test_what_differs_is_measured_and_named(store, registry, engine):
     edit(store, "naive", lambda r: r["provenance"].update(torch="1.0"))
     done, rows = states(store, registry, engine)
     assert {n: r.state for n, r in rows.items()} == {"naive": "within", "gce": "out", "easy_to_hard": "out"}
-    assert not done.sound and rows["naive"].changed == pytest.approx(0.01) and rows["gce"].changed == pytest.approx(0.2)
+    assert not done.ok and rows["naive"].changed == pytest.approx(0.01) and rows["gce"].changed == pytest.approx(0.2)
     assert rows["naive"].differs["torch"][0] == "1.0" and not rows["gce"].differs
 
 
@@ -116,7 +116,7 @@ def test_what_cannot_be_run_is_named_and_the_rest_is_run(store, registry, engine
     edit(store, "easy_to_hard", lambda r: r["cell"]["task"].update(n_test=100))  # not what its protocol says
     done, _ = states(store, registry, engine)
     by_state = {r.state: r for r in done.cells}
-    assert not done.sound and by_state.keys() == {"equal", "not rerun"}
+    assert not done.ok and by_state.keys() == {"equal", "not rerun"}
     reasons = {r.cell.split("  ")[2]: r.reason for r in done.cells if r.reason}
     assert "no mitigation 'gone'" in reasons["gone"]
     assert "protocol" in reasons["easy_to_hard+aux_confidence"]
@@ -154,7 +154,7 @@ def test_the_verb_names_what_records_cannot_hold():
         "NOT RUN" in done.stdout and "task.path=sst2.jsonl.gz: no such file" in done.stdout and "--set" in done.stdout
     )
     told = json.loads(verify(str(SST2), "--rerun", "1", "--seed", "5", "--json").stdout)
-    assert told["sound"] and not told["rerun"]["sound"] and told["rerun"]["seed"] == 5
+    assert told["ok"] and not told["rerun"]["ok"] and told["rerun"]["seed"] == 5
     assert told["rerun"]["cells"][0]["state"] == "not rerun" and told["rerun"]["tolerance"]["accuracy"] > 0
 
 

@@ -147,7 +147,7 @@ def test_numbers_stay_numbers(sweep):
         ("paths=[a,größe", "the first bracket of [a,größe is not closed"),
         ("by_name={größe}", "größe has no `:`, as in {key:value}"),
         ("path=größe.csv,b.csv", "quote a value with a comma"),
-        ("path=[choice(a,b)]", "choice(a,b) spans several values, and so stands alone"),
+        ("path=[choice(a,b)]", "choice(a,b) has several values, so it cannot be part of a value"),
         ("größe=1", "no such option"),
     ],
 )

@@ -107,7 +107,7 @@ def _registry(plugins: Sequence[Folder]) -> Registry:
 
     registry = load([str(p) for p in ([plugins] if isinstance(plugins, str | Path) else plugins)])
     for broken in registry.broken:
-        if broken.asked:
+        if broken.requested:
             raise UsageError(f"plugin {broken.name} is broken: {broken.reason}")
     return registry
 

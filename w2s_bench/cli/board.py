@@ -14,7 +14,7 @@ from w2s_bench.cli.main import write_line
 
 FORMATS = ("table", "json", "md", "csv", "latex", "html")
 STORE = click.option(
-    "--store", "stores", multiple=True, metavar="DIR", help="Store to read; may be given more than once. [W2S_STORE]"
+    "--store", "stores", multiple=True, metavar="DIR", help="Store to read; can be repeated. [W2S_STORE]"
 )
 
 
@@ -110,8 +110,8 @@ def import_(format_: str, path: Path, store: str | None) -> None:
     files = StoreFiles(target)
     held = {r.protocol for name in files.names("records", ".json") for r in read_record(files, name, [])}
     if held - {r["protocol"] for r in made.records}:
-        click.echo(
-            f"note: {target} holds other protocols too, a board shows one: give these a --store of their own", err=True
+        write_line(
+            f"note: {target} has records of other protocols too, a board shows one: import into another --store", True
         )
     click.echo(f"{len(made.records)} records in {target}; see them with: w2s board --store {target}")
 

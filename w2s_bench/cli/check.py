@@ -32,9 +32,9 @@ def check(ctx: click.Context, target: str, options: tuple[str, ...], task: str |
 
     session = ctx.find_object(Session)
     assert session is not None
-    registry, given = session.registry, dict(map(_pair, options))
+    registry, values = session.registry, dict(map(_pair, options))
     with prints_apart("printed by the plugin while it was tried"):
-        report = conformance.check(target, options=given, task=task, registry=registry)
+        report = conformance.check(target, options=values, task=task, registry=registry)
     if as_json:
         write_json(report.as_dict())
     else:

@@ -34,12 +34,12 @@ def list_(ctx: click.Context, kind: str | None, as_json: bool) -> None:
             raise UsageError(f"no kind '{kind}'{nearest(kind, LISTED) or ';'} there are {', '.join(LISTED)}")
         kinds = (plural[kind],)
     registry = ctx.find_object(Session).registry  # type: ignore[union-attr]
-    found: dict[str, list[dict[str, str]]] = {k: rows_of(k, registry, ctx) for k in kinds}
+    listed: dict[str, list[dict[str, str]]] = {k: rows_of(k, registry, ctx) for k in kinds}
     broken = [{"name": b.name, "distribution": b.distribution, "reason": b.reason} for b in registry.broken]
     if as_json:
-        write_json({**found, "broken": broken})
+        write_json({**listed, "broken": broken})
         return
-    for k, rows in found.items():
+    for k, rows in listed.items():
         _print(k, [(r["name"], _origin(r), r["summary"]) for r in rows])
     if broken:
         _print("broken", [(b["name"], b["distribution"], b["reason"]) for b in broken])
@@ -61,12 +61,12 @@ def rows_of(kind: str, registry: Registry, ctx: click.Context) -> list[dict[str,
         registry.add_commands(ctx.find_root().command, VERBS)
         commands = getattr(ctx.find_root().command, "commands", {})
         lines = {n: c.get_short_help_str(200) for n, c in sorted(commands.items()) if n not in VERBS}
-    found = []
+    rows = []
     for name, line in lines.items():
         distribution, version = registry.origin(singular, name)
         row = {"name": name, "distribution": distribution, "version": version, "summary": line}
-        found.append({key: plain(value, 200) for key, value in row.items()})
-    return found
+        rows.append({key: plain(value, 200) for key, value in row.items()})
+    return rows
 
 
 def engines() -> dict[str, str]:

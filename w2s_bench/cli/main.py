@@ -38,7 +38,7 @@ VERBS = {
 """The verbs that every installation has: the module whose `add_commands` brings it, and its line in the help."""
 EPILOG = """\b
 Anywhere on the line:
-  --plugins PATH_OR_MODULE  load this plugin too; may be given more than once [W2S_PLUGINS]
+  --plugins PATH_OR_MODULE  load this plugin too; can be repeated [W2S_PLUGINS]
   --debug                   show tracebacks
 
 Plugins may bring verbs of their own: `w2s list verbs`. Exit status: 0 done, 1 something failed, 2 bad usage,
@@ -62,7 +62,7 @@ class Session:
         with contextlib.nullcontext() if traced else prints_apart("printed by plugins while they were loaded"):
             registry = load(self.plugins)
         for broken in registry.broken:
-            if broken.asked:
+            if broken.requested:
                 write_line(f"w2s: plugin {broken.name} is broken: {broken.reason}", True)
         return registry
 
@@ -127,7 +127,7 @@ class Verbs(click.Group):
 
 
 def hoist(words: list[str]) -> tuple[list[str], bool, list[str]]:
-    """Returns the line without the options that may stand anywhere, whether --debug was among them, the plugins."""
+    """Returns the words without the options that are allowed anywhere; whether there was --debug; the plugins."""
     rest, plugins, debug = [], [], False
     line = iter(words)
     for word in line:
@@ -159,7 +159,7 @@ def write_line(line: str, err: bool = False) -> None:
 
 @contextlib.contextmanager
 def prints_apart(what: str) -> Iterator[None]:
-    """Keeps what plugins print out of a verb's own output, which programs may read; stderr has the end of it."""
+    """Keeps what plugins print out of the output of a verb, which programs may read; its last lines go to stderr."""
     printed = io.StringIO()
     try:
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):

@@ -97,18 +97,18 @@ def suite(
 def _hand_over(
     session: Session, flags: list[str], overrides: tuple[str, ...], multirun: bool, config_dir: str | None
 ) -> None:
-    from w2s_bench.compose import hydra_cli as hydra_face
+    from w2s_bench.compose import hydra_cli
     from w2s_bench.errors import nearest
 
-    known = (*hydra_face.FLAGS, *hydra_face.WITH_THEM)
+    known = (*hydra_cli.FLAGS, *hydra_cli.COMPANION_FLAGS)
     ours = ("--multirun", "--retry", "--store", "--plugins", "--debug")
     for flag in (f.partition("=")[0] for f in flags):
         if flag not in known:
             raise UsageError(f"no such option '{flag}'{nearest(flag, (*known, *ours)) or ';'} `w2s run --help`")
-    if not any(f.partition("=")[0] in hydra_face.FLAGS for f in flags):
+    if not any(f.partition("=")[0] in hydra_cli.FLAGS for f in flags):
         raise UsageError(f"{flags[0]} goes with --cfg or --info; `w2s run --help`")
     folder = [f"--config-dir={config_dir}"] if config_dir else []
-    hydra_face.show([*overrides, *folder, *(["--multirun"] if multirun else [])], session.registry)
+    hydra_cli.show([*overrides, *folder, *(["--multirun"] if multirun else [])], session.registry)
 
 
 def _carry_out(session: Session, composed: Run) -> Any:

@@ -32,20 +32,20 @@ def add_commands(cli: click.Group) -> None:
 def show(ctx: click.Context, name: str, as_json: bool) -> None:
     """One plugin by NAME: what it does, its source, options with types and defaults, hooks, what it needs."""
     registry = ctx.find_object(Session).registry  # type: ignore[union-attr]
-    found = [describe(registry.get(k, name)) for k in PLUGIN_KINDS if name in registry.names(k)]
-    everything: list[str] = [n for k in PLUGIN_KINDS for n in registry.names(k)]
+    described = [describe(registry.get(k, name)) for k in PLUGIN_KINDS if name in registry.names(k)]
+    all_names: list[str] = [n for k in PLUGIN_KINDS for n in registry.names(k)]
     for kind in ("metrics", "suites", "engines"):
         for row in rows_of(kind, registry, ctx):
-            everything.append(row["name"])
+            all_names.append(row["name"])
             if row["name"] == name:
-                found.append({"kind": kind[:-1], **row, **_more(kind, name, registry)})
-    if not found:
-        sentence = registry.missing("name", name, everything)
+                described.append({"kind": kind[:-1], **row, **_more(kind, name, registry)})
+    if not described:
+        sentence = registry.missing("name", name, all_names)
         raise UsageError(sentence.replace("`w2s list names`", "`w2s list`"))
     if as_json:
-        write_json(found)
+        write_json(described)
     else:
-        click.echo(plain_lines("\n\n".join(text_of(bounded(f)) for f in found)))
+        click.echo(plain_lines("\n\n".join(text_of(bounded(f)) for f in described)))
 
 
 def describe(entry: Registration) -> dict[str, Any]:
@@ -96,29 +96,32 @@ def _more(kind: str, name: str, registry: Registry) -> dict[str, Any]:
     return {}
 
 
-def text_of(found: dict[str, Any]) -> str:
-    """Returns what `describe` found, for people."""
-    origin = f"{found['distribution']} {found['version']}".strip()
-    lines = [f"{found['name']}  ({found['kind']}, {origin})", found.get("description") or found["summary"]]
-    if found.get("source") and found["source"] not in lines[1]:
-        lines.append(f"Source: {found['source']}")
-    if found.get("hooks") is not None:
-        hooks = ", ".join(f"{h['hook']}{' (wraps)' if h['wrapper'] else ''}" for h in found["hooks"])
+def text_of(plugin: dict[str, Any]) -> str:
+    """Returns a description of `describe` as text for people."""
+    origin = f"{plugin['distribution']} {plugin['version']}".strip()
+    lines = [
+        f"{plugin['name']}  ({plugin['kind']}, {origin})",
+        plugin.get("description") or plugin["summary"],
+    ]
+    if plugin.get("source") and plugin["source"] not in lines[1]:
+        lines.append(f"Source: {plugin['source']}")
+    if plugin.get("hooks") is not None:
+        hooks = ", ".join(f"{h['hook']}{' (wraps)' if h['wrapper'] else ''}" for h in plugin["hooks"])
         lines.append(f"Hooks: {hooks or 'none'}")
     for key in ("needs", "honours", "offers"):
-        if found.get(key):
-            lines.append(f"{key.capitalize()}: {', '.join(found[key])}")
-    if found.get("control"):
-        lines.append("Control: a row that must behave, no method to be used.")
-    if found.get("kinds_of_task"):
-        lines.append(f"Kinds of task: {', '.join(found['kinds_of_task'])}")
-    if "task_kind" in found:
-        lines.append(f"Kind of task: {found['task_kind']}" + (", sealed" if found["sealed"] else ""))
-    if found.get("options"):
+        if plugin.get(key):
+            lines.append(f"{key.capitalize()}: {', '.join(plugin[key])}")
+    if plugin.get("control"):
+        lines.append("A control, not a method.")
+    if plugin.get("kinds_of_task"):
+        lines.append(f"Kinds of task: {', '.join(plugin['kinds_of_task'])}")
+    if "task_kind" in plugin:
+        lines.append(f"Kind of task: {plugin['task_kind']}" + (", sealed" if plugin["sealed"] else ""))
+    if plugin.get("options"):
         lines.append("Options:")
-        for o in found["options"]:
+        for o in plugin["options"]:
             lines.append(f"  {o['name']}: {o['type']} = {json.dumps(o['default'])}")
             lines += [f"      {line}" for line in o["help"].splitlines()]
-    for sweep in found.get("sweeps", ()):
+    for sweep in plugin.get("sweeps", ()):
         lines.append("  w2s run -m " + " ".join(f"'{o}'" if set(o) & set("[]{}()*$ ") else o for o in sweep))
     return "\n".join(lines)

@@ -22,11 +22,11 @@ def status(store: str | None, as_json: bool) -> None:
     """What is done, running, failed and to do; time and cost so far and left."""
     from w2s_bench.referee.status import describe, look
 
-    found = look(store)
+    state = look(store)
     if as_json:
-        write_json(found)
+        write_json(state)
     else:
-        click.echo(describe(found))
+        click.echo(describe(state))
 
 
 @click.command()

@@ -17,7 +17,7 @@ from w2s_bench.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from w2s_bench.referee.rerun import Rerun, Rerunning
+    from w2s_bench.referee.rerun import Rerun, RerunReport
 
 
 def add_commands(cli: click.Group) -> None:
@@ -33,68 +33,68 @@ def add_commands(cli: click.Group) -> None:
 @click.option("--seed", type=int, help="Draw the cells that this number drew.  [default: a new draw, shown]")
 @click.option(
     "--set",
-    "given",
+    "overrides",
     multiple=True,
     metavar="OVERRIDE",
-    help="For reruns, what records do not hold: task.path=FILE, hardware=gpu. May be given more than once.",
+    help="For reruns, what records do not contain: task.path=FILE, hardware=gpu. Can be repeated.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
 @click.pass_obj
 def verify(
-    session: Session, path: Path, k: int | None, seed: int | None, given: tuple[str, ...], as_json: bool
+    session: Session, path: Path, k: int | None, seed: int | None, overrides: tuple[str, ...], as_json: bool
 ) -> None:
     """Checks a store: digests, scores against predictions, numbers against counts. Reruns cells of it, where asked."""
     from w2s_bench.store.verify import verify_store
 
-    if k is None and (given or seed is not None):
+    if k is None and (overrides or seed is not None):
         raise UsageError("--seed and --set go with --rerun K")
-    done = verify_store(path)
-    found: dict[str, Any] = {**vars(done), "sound": done.sound}
+    report = verify_store(path)
+    result: dict[str, Any] = {**vars(report), "ok": report.ok}
     if not as_json:
-        for line in done.problems:
+        for line in report.problems:
             write_line(line)
-        for line in done.notes:
+        for line in report.notes:
             write_line(f"note: {line}")
-        counts = f"{done.records} records, {done.predictions} prediction files, {done.scores} score files"
-        click.echo(f"{counts}: {'all hold' if done.sound else f'{len(done.problems)} problems'}")
-    sound, interrupted = done.sound, False
+        counts = f"{report.records} records, {report.predictions} prediction files, {report.scores} score files"
+        click.echo(f"{counts}: {'all hold' if report.ok else f'{len(report.problems)} problems'}")
+    ok, interrupted = report.ok, False
     if k is not None:
         from w2s_bench.referee.rerun import ACCURACY, CHANGED, rerun_cells
 
-        again = rerun_cells(path, k, secrets.randbelow(10**6) if seed is None else seed, session.registry, given)
-        sound, interrupted = sound and again.sound, again.interrupted
+        rerun = rerun_cells(path, k, secrets.randbelow(10**6) if seed is None else seed, session.registry, overrides)
+        ok, interrupted = ok and rerun.ok, rerun.interrupted
         tolerance = {"changed": CHANGED, "accuracy": ACCURACY}
-        found["rerun"] = {**asdict(again), "sound": again.sound, "tolerance": tolerance}
+        result["rerun"] = {**asdict(rerun), "ok": rerun.ok, "tolerance": tolerance}
         if not as_json:
-            for line in _lines(again):
+            for line in _lines(rerun):
                 write_line(line)
     if as_json:
-        write_json(found)
-    if not sound:
+        write_json(result)
+    if not ok:
         sys.exit(130 if interrupted else 1)
 
 
 MARKS = {"equal": "equal  ", "within": "within ", "out": "OUT    ", "not rerun": "NOT RUN"}
 
 
-def _lines(again: Rerunning) -> Iterator[str]:
+def _lines(report: RerunReport) -> Iterator[str]:
     from w2s_bench.referee.rerun import ACCURACY, CHANGED
 
-    for row in again.cells:
-        yield f"{MARKS[row.state]}  {row.cell}: {_said(row)}"
-    yield f"{len(again.cells)} of {again.of} cells drawn; --seed {again.seed} draws them again"
+    for row in report.cells:
+        yield f"{MARKS[row.state]}  {row.cell}: {_outcome(row)}"
+    yield f"{len(report.cells)} of {report.of} cells drawn; --seed {report.seed} draws them again"
     yield (
         "equal: every published bit; within: at most "
         f"{CHANGED:.0%} of the answers and {ACCURACY} of floor, student and ceiling accuracy differ"
     )
-    others = {name: words for row in again.cells for name, words in row.differs.items()}
-    for name, (before, now) in others.items():
+    differences = {name: values for row in report.cells for name, values in row.differs.items()}
+    for name, (before, now) in differences.items():
         yield f"note: other {name}: {_short(before)} in the record, {_short(now)} here"
-    if any(row.state == "not rerun" for row in again.cells):
+    if any(row.state == "not rerun" for row in report.cells):
         yield "Paths are cut to their last part in records: give them with --set, plugins with --plugins."
 
 
-def _said(row: Rerun) -> str:
+def _outcome(row: Rerun) -> str:
     if row.changed is None:
         return str(row.reason)
     accuracy = ", ".join(f"{side} {old:.4f} -> {new:.4f}" for side, (old, new) in row.accuracy.items() if old != new)

@@ -27,19 +27,20 @@ def with_names(axis: Axis) -> Axis:
         return axis
     values: list[Value] = []
     for value in axis.values:
-        listed = value.typed if isinstance(value.typed, list) else [value.typed]
-        if not listed or not all(isinstance(n, str) for n in listed):
+        names = value.typed if isinstance(value.typed, list) else [value.typed]
+        if not names or not all(isinstance(n, str) for n in names):
             raise UsageError(
                 f"{axis.text}: expects a name" + (" or a list of names" if axis.key in MULTI_VALUE_GROUPS else "")
             )
-        if axis.key not in MULTI_VALUE_GROUPS and len(listed) > 1:
+        if axis.key not in MULTI_VALUE_GROUPS and len(names) > 1:
             raise UsageError(f"{axis.text}: a {axis.key} is one name; sweep over several with -m {axis.key}=a,b")
-        names = listed if axis.key in PLUGIN_KINDS else listed[0]
-        values.append(Value(names, names))
+        choice = names if axis.key in PLUGIN_KINDS else names[0]
+        values.append(Value(choice, choice))
     return replace(axis, values=tuple(values))
 
 
 def seed_of(value: Any) -> int:
+    """Returns the seed; UsageError if it is not a whole number from 0."""
     try:
         seed = Option("seed", int, 0).coerce(value)
     except ValueError as e:
@@ -50,6 +51,7 @@ def seed_of(value: Any) -> int:
 
 
 def check_key(axis: Axis) -> None:
+    """Raises UsageError if there is no such setting, or if it cannot have several values or parts."""
     if axis.owner not in KEYS:
         hint = nearest(axis.owner, KEYS) or ";"
         raise UsageError(f"{axis.text}: no such setting '{axis.owner}'{hint} there are {', '.join(KEYS)}")
@@ -60,6 +62,7 @@ def check_key(axis: Axis) -> None:
 
 
 def set_shared(shared: dict[str, Any], axis: Axis) -> None:
+    """Changes one of the settings that all cells of a run share."""
     group, _, option = axis.key.partition(".")
     if group in ("store", "cache"):
         shared[group] = axis.values[0].typed
@@ -82,6 +85,7 @@ def set_shared(shared: dict[str, Any], axis: Axis) -> None:
 
 
 def set_protocol(node: dict[str, Any], axis: Axis, value: Value) -> None:
+    """Changes one of the protocol's settings."""
     parts = axis.key.split(".")[1:]
     if parts == ["metric"]:
         node["metric"] = str(value.typed)

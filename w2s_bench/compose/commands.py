@@ -1,4 +1,4 @@
-"""Commands that rerun a cell: they name things, never places."""
+"""Commands that rerun a cell; they contain names, never paths of this machine."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Commands:
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
-        self._pieces: dict[tuple[str, int], list[str]] = {}
-        self._protocols: dict[int, list[str]] = {}
+        self._option_words: dict[tuple[str, int], list[str]] = {}
+        self._protocol_words: dict[int, list[str]] = {}
 
     def line(self, cell: Cell) -> str:
         """Returns the command, with every option that differs from the entry's default."""
@@ -31,8 +31,8 @@ class Commands:
             "mitigation": cell.mitigations,
         }
         words = ["w2s", "run"]
-        given = [self.registry.given(k, e.name) for k, entries in kinds.items() for e in entries]
-        for plugin in dict.fromkeys(g for g in given if g):
+        plugins = [self.registry.requested(k, e.name) for k, entries in kinds.items() for e in entries]
+        for plugin in dict.fromkeys(p for p in plugins if p):
             words += ["--plugins", shlex.quote(strip_local_paths(plugin))]
         for kind, entries in kinds.items():
             names = ",".join(e.name for e in entries)
@@ -43,45 +43,45 @@ class Commands:
         return " ".join([*words, f"seed={cell.seed}"])
 
     def _options(self, kind: str, entry: Entry) -> list[str]:
-        if (kind, id(entry)) not in self._pieces:
+        if (kind, id(entry)) not in self._option_words:
             defaults = self.registry.get(kind, entry.name).options
-            where = f"{kind}.{entry.name}" if kind in MULTI_VALUE_GROUPS else kind
-            self._pieces[kind, id(entry)] = [
-                shlex.quote(as_override(f"{where}.{option}", strip_local_paths(value)))
+            owner = f"{kind}.{entry.name}" if kind in MULTI_VALUE_GROUPS else kind
+            self._option_words[kind, id(entry)] = [
+                shlex.quote(as_override(f"{owner}.{option}", strip_local_paths(value)))
                 for option, value in entry.options.items()
                 if value != defaults[option]
             ]
-        return self._pieces[kind, id(entry)]
+        return self._option_words[kind, id(entry)]
 
     def _protocol(self, protocol: Protocol) -> list[str]:
-        if id(protocol) not in self._protocols:
-            now, usual = _flat(asdict(protocol)), _flat(asdict(Protocol()))
-            self._protocols[id(protocol)] = [
+        if id(protocol) not in self._protocol_words:
+            settings, defaults = _flat(asdict(protocol)), _flat(asdict(Protocol()))
+            self._protocol_words[id(protocol)] = [
                 shlex.quote(as_override(f"protocol.{key}", value))
-                for key, value in now.items()
-                if value != usual[key] and key.rpartition(".")[2] not in ENTRY_RECIPE_FIELDS
+                for key, value in settings.items()
+                if value != defaults[key] and key.rpartition(".")[2] not in ENTRY_RECIPE_FIELDS
             ]
-        return self._protocols[id(protocol)]
+        return self._protocol_words[id(protocol)]
 
 
 def overrides(record: dict[str, Any]) -> list[str]:
-    """Returns a record's cell as overrides, every option of it: they hold whatever the defaults are by now.
+    """Returns a record's cell as overrides with every option of it, so that later changes of defaults do not matter.
 
-    UsageError where the record says too little.
+    UsageError where the record does not have its protocol's settings.
     """
     settings = record.get("protocol_settings")
     if not settings:
-        raise UsageError("the record holds no protocol_settings")
+        raise UsageError("the record has no protocol_settings")
     values = flat(record["cell"], settings)
     return [as_override(key, value) for key, value in values.items() if key not in FIXED]
 
 
 FIXED = ("protocol.version", "protocol.selection", "protocol.optimiser")
-"""What of a protocol nobody can set."""
+"""Settings of a protocol that no override can change."""
 
 
 def flat(cell: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """Returns a record's `cell` and `protocol_settings` by the keys that overrides have."""
+    """Returns the values of a record's `cell` and `protocol_settings` by their override keys."""
     values: dict[str, Any] = {}
     for kind, entries in (
         ("task", [cell["task"]]),
@@ -92,8 +92,8 @@ def flat(cell: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
         names = [e["name"] for e in entries]
         values[kind] = names if kind in MULTI_VALUE_GROUPS else names[0]
         for entry in entries:
-            where = f"{kind}.{entry['name']}" if kind in MULTI_VALUE_GROUPS else kind
-            values |= {f"{where}.{option}": value for option, value in entry.items() if option != "name"}
+            owner = f"{kind}.{entry['name']}" if kind in MULTI_VALUE_GROUPS else kind
+            values |= {f"{owner}.{option}": value for option, value in entry.items() if option != "name"}
     protocol = {k: v for k, v in settings.items() if k != "sizes"}  # sizes are options of the task
     return values | _flat(protocol, "protocol.") | {"seed": cell["seed"]}
 

@@ -15,11 +15,10 @@ from typing import Any
 from w2s_bench.cells import Cell, Entry, Protocol
 from w2s_bench.compose import schemas
 from w2s_bench.compose.axes import CHOICES, RECIPES, SHARED, check_key, seed_of, set_protocol, set_shared, with_names
-from w2s_bench.compose.entries import Entries
+from w2s_bench.compose.entries import Assignment, Entries
 from w2s_bench.compose.overrides import Axis, parse
 from w2s_bench.compose.schemas import MULTI_VALUE_GROUPS
 from w2s_bench.compose.settings import unknown_option
-from w2s_bench.compose.values import Value
 from w2s_bench.errors import UsageError
 from w2s_bench.interfaces import Recipe
 from w2s_bench.registry import PLUGIN_KINDS, Registry
@@ -69,60 +68,61 @@ class Composer:
         axes = [with_names(a) for a in parse(args, multirun, self.entries.choices)]
         for axis in axes:
             check_key(axis)
-        given = {a.key: a.values for a in axes}
-        names = {k: {n for value in given.get(k, ()) for n in value.typed} for k in PLUGIN_KINDS}
-        hardware, engine = (given[k][0].typed if k in given else None for k in CHOICES)
+        values = {a.key: a.values for a in axes}
+        names = {k: {n for value in values.get(k, ()) for n in value.typed} for k in PLUGIN_KINDS}
+        hardware, engine = (values[k][0].typed if k in values else None for k in CHOICES)
         base = self.entries.base(names, hardware, engine)
         shared = {k: copy.deepcopy(base[k]) for k in SHARED}
         for axis in axes:
             if axis.owner in SHARED and axis.key not in CHOICES:
                 set_shared(shared, axis)
-        found, used = self._product(axes, base)
+        cells, used = self._product(axes, base)
         options = [a for a in axes if a.owner in PLUGIN_KINDS and a.key not in PLUGIN_KINDS]
         for axis in options:
             if axis.text not in used:
-                self._check_known(axis, {n for k in (axis.owner,) for n in names[k] or base["choices"][k]})
-        return Sweep(found, shared, {a.text for a in options} - used)
+                self._check_known(axis, set(names[axis.owner] or base["choices"][axis.owner]))
+        return Sweep(cells, shared, {a.text for a in options} - used)
 
     def _product(self, axes: list[Axis], base: dict[str, Any]) -> tuple[list[Cell], set[str]]:
+        """Returns the cells, and the texts of the options that one of them has used."""
         used: set[str] = set()
-        found: list[Cell] = []
+        cells: list[Cell] = []
         position = {a.key: i for i, a in enumerate(axes)}
         of_entries = [(i, a) for i, a in enumerate(axes) if a.owner in PLUGIN_KINDS and a.key not in PLUGIN_KINDS]
         of_protocol = [(i, a) for i, a in enumerate(axes) if a.owner == "protocol"]
         for values in itertools.product(*(a.values for a in axes)):
-            given = [(a, values[i]) for i, a in of_entries]
-            built = {}
+            assignments = [(a, values[i]) for i, a in of_entries]
+            entries = {}
             for kind in PLUGIN_KINDS:
                 names = values[position[kind]].typed if kind in position else base["choices"][kind]
-                built[kind] = tuple(self.entries.entry(kind, n, given, used) for n in names)
+                entries[kind] = tuple(self.entries.entry(kind, n, assignments, used) for n in names)
             seed = values[position["seed"]].parsed if "seed" in position else base["seed"]
             protocol = self._protocol(base["protocol"], [(a, values[i]) for i, a in of_protocol])
-            found.append(self._cell(built, seed_of(seed), protocol))
-        return found, used
+            cells.append(self._cell(entries, seed_of(seed), protocol))
+        return cells, used
 
-    def _cell(self, built: dict[str, tuple[Entry, ...]], seed: int, protocol: Protocol) -> Cell:
-        supervisors, mitigations = built["supervisor"], built["mitigation"]
+    def _cell(self, entries: dict[str, tuple[Entry, ...]], seed: int, protocol: Protocol) -> Cell:
+        supervisors, mitigations = entries["supervisor"], entries["mitigation"]
         key = tuple(e.name for e in supervisors), tuple(e.name for e in mitigations)
-        self._check_kind(built, protocol.metric)
+        self._check_kind(entries, protocol.metric)
         if key not in self._checked:
             for name in key[0]:
                 if key[0].count(name) > 1:
-                    raise UsageError(f"supervisor=[{','.join(key[0])}]: '{name}' stands there twice; leave one out")
+                    raise UsageError(f"supervisor=[{','.join(key[0])}]: '{name}' is named twice; leave one out")
             stack = [self.registry.get("mitigation", n) for n in key[1]]
             check_stack(stack, len(supervisors))
-            asked = [self.registry.get("supervisor", n) for n in key[0]]
-            check_asked(stack, asked, self.registry.entries("supervisor"))
+            registrations = [self.registry.get("supervisor", n) for n in key[0]]
+            check_asked(stack, registrations, self.registry.entries("supervisor"))
             self._checked.add(key)
         return Cell(
-            built["task"][0], supervisors, built["student"][0], mitigations, seed, protocol,
+            entries["task"][0], supervisors, entries["student"][0], mitigations, seed, protocol,
             self._intermediate(mitigations),
         )  # fmt: skip
 
-    def _check_kind(self, built: dict[str, tuple[Entry, ...]], metric: str) -> None:
-        task = built["task"][0]
-        names = tuple((kind, e.name) for kind in PLUGIN_KINDS[1:] for e in built[kind])
-        if (id(task), metric, names) in self._checked:  # entries are kept, so that an id stays its own
+    def _check_kind(self, entries: dict[str, tuple[Entry, ...]], metric: str) -> None:
+        task = entries["task"][0]
+        names = tuple((kind, e.name) for kind in PLUGIN_KINDS[1:] for e in entries[kind])
+        if (id(task), metric, names) in self._checked:  # the entries stay alive, so their ids are not used again
             return
         registration = self.registry.get("task", task.name)
         kind: Any = registration.cls.kind  # type: ignore[attr-defined]
@@ -134,7 +134,7 @@ class Composer:
         self._checked.add((id(task), metric, names))
 
     def _intermediate(self, mitigations: tuple[Entry, ...]) -> dict[str, Entry]:
-        found = {}
+        students = {}
         for entry in mitigations:
             needs = getattr(self.registry.get("mitigation", entry.name).cls, "needs", ())
             if "intermediate_students" not in needs:
@@ -146,14 +146,14 @@ class Composer:
             for name in names:
                 if name not in self.registry.names("student"):
                     raise UsageError(f"{key}: {self.registry.missing('student', name, self.registry.names('student'))}")
-                found[name] = self.entries.default_student(name)
-        return found
+                students[name] = self.entries.default_student(name)
+        return students
 
-    def _protocol(self, base: dict[str, Any], given: list[tuple[Axis, Value]]) -> Protocol:
-        key = json.dumps([[a.key, v.parsed] for a, v in given], sort_keys=True)
+    def _protocol(self, base: dict[str, Any], assignments: list[Assignment]) -> Protocol:
+        key = json.dumps([[a.key, v.parsed] for a, v in assignments], sort_keys=True)
         if key not in self._protocols:
             node = copy.deepcopy(base)
-            for axis, value in given:
+            for axis, value in assignments:
                 set_protocol(node, axis, value)
             self.registry.metric(node["metric"])
             recipes = {n: Recipe(**{**asdict(getattr(Protocol(), n)), **node[n]}) for n in RECIPES}
@@ -162,7 +162,7 @@ class Composer:
         return self._protocols[key]
 
     def _check_known(self, axis: Axis, names: set[str]) -> None:
-        """Raises where an option is of no plugin at all; one whose plugin is absent is judged over all sweeps."""
+        """Raises UsageError if no plugin at all has an option; `nobody_has` is for plugins that no sweep contains."""
         kind, _, rest = axis.key.partition(".")
         if kind in MULTI_VALUE_GROUPS:
             name, _, option = rest.partition(".")
@@ -174,8 +174,8 @@ class Composer:
                 raise UsageError(f"{axis.text}: {unknown_option(f'{kind}.{name}', option, known)}")
         else:
             option = rest.partition(".")[0]
-            everyones = {o for n in self.registry.names(kind) for o in self.registry.get(kind, n).declared}
-            if option not in everyones:
+            known_to_any = {o for n in self.registry.names(kind) for o in self.registry.get(kind, n).declared}
+            if option not in known_to_any:
                 chosen = {o for n in names for o in self.entries.registration(kind, n).declared}
                 raise UsageError(unknown_option(axis.key, option, chosen))
 
@@ -184,12 +184,12 @@ class Composer:
         kind, _, rest = text.partition("=")[0].lstrip("+").partition(".")
         if kind in MULTI_VALUE_GROUPS:
             name = rest.partition(".")[0]
-            return f"{text}: no cell holds the {kind} '{name}'; add it to {kind}=[...] or leave the option out"
+            return f"{text}: no cell has the {kind} '{name}'; add it to {kind}=[...] or leave the option out"
         names = sorted({c.task.name if kind == "task" else c.student.name for c in cells})
         known = {o for n in names for o in self.registry.get(kind, n).declared}
         return f"{text}: {unknown_option(f'{kind} {chr(39)}{names[0]}{chr(39)}', rest, known)}"
 
     def key(self, cell: Cell) -> tuple[Any, ...]:
-        """Returns what tells two cells apart: equal entries are the same object here."""
-        several = tuple(id(e) for e in cell.supervisors), tuple(id(e) for e in cell.mitigations)
-        return id(cell.task), id(cell.student), cell.seed, id(cell.protocol), several
+        """Returns a key by which two cells differ: equal entries are the same object here."""
+        lists = tuple(id(e) for e in cell.supervisors), tuple(id(e) for e in cell.mitigations)
+        return id(cell.task), id(cell.student), cell.seed, id(cell.protocol), lists

@@ -21,7 +21,7 @@ from w2s_bench.errors import UsageError, nearest
 from w2s_bench.registry import PLUGIN_KINDS, Registration, Registry
 from w2s_bench.store.escape import message_of
 
-Given = tuple[Axis, Value]
+Assignment = tuple[Axis, Value]
 """An override with the value that it has in one cell."""
 
 
@@ -40,21 +40,21 @@ class Entries:
         self._interned: dict[str, Entry] = {}
 
     def choices(self, group: str) -> list[str]:
-        """Returns the names of a group: what plugins registered and what lies in config folders."""
+        """Returns the names of a group: what plugins registered, and the files of config folders."""
         if group not in self._choices:
             # Not the loader's own get_group_options, which copies every config for each call.
             self._choices[group] = self._hydra.config_loader.repository.get_group_options(group, ObjectType.CONFIG)
         return self._choices[group]
 
     def base(self, names: dict[str, set[str]], hardware: str | None, engine: str | None) -> dict[str, Any]:
-        """Returns the composed settings; afterwards all these names, and the defaults, can become entries.
+        """Returns the composed settings, with the defaults' names by kind under `choices`.
 
-        Its `choices` are the defaults' names, by kind.
+        Afterwards `entry` knows all these names and the defaults.
         """
         key = (hardware, engine, *(k for k in PLUGIN_KINDS if not names[k]))
         settings = {g: {n} for g, n in (("hardware", hardware), ("engine", engine)) if n is not None}
-        for group, wanted in {**names, **settings}.items():
-            for name in sorted(wanted):
+        for group, group_names in {**names, **settings}.items():
+            for name in sorted(group_names):
                 if name not in self.choices(group):
                     raise UsageError(self._missing(group, name))
         while key not in self._bases or any(names[k] - self._nodes[k].keys() for k in PLUGIN_KINDS):
@@ -63,57 +63,60 @@ class Entries:
             chosen: dict[str, list[str]] = {}
             for kind in PLUGIN_KINDS:
                 # One compose takes any number of supervisors and mitigations, but one task and one student.
-                some = missing[kind] or sorted(names[kind])[:1]
-                chosen[kind] = some if kind in MULTI_VALUE_GROUPS else some[:1]
-                if some:
-                    overrides.append(as_override(kind, some if kind in MULTI_VALUE_GROUPS else some[0]))
+                composable = missing[kind] or sorted(names[kind])[:1]
+                chosen[kind] = composable if kind in MULTI_VALUE_GROUPS else composable[:1]
+                if composable:
+                    overrides.append(as_override(kind, composable if kind in MULTI_VALUE_GROUPS else composable[0]))
             self._bases.setdefault(key, self._compose(overrides, chosen))
         return self._bases[key]
 
-    def entry(self, kind: str, name: str, given: Sequence[Given], used: set[str]) -> Entry:
-        """Returns the entry with the overrides that are its own; their texts are added to `used`."""
+    def entry(self, kind: str, name: str, assignments: Sequence[Assignment], used: set[str]) -> Entry:
+        """Returns the entry with the overrides that concern it; their texts are added to `used`."""
         prefix = f"{kind}.{name}." if kind in MULTI_VALUE_GROUPS else f"{kind}."
-        own = [(a, v) for a, v in given if a.key.startswith(prefix)]
-        key = (kind, name, tuple((a.key, json.dumps([v.parsed, v.typed], sort_keys=True)) for a, v in own))
+        matching = [(a, v) for a, v in assignments if a.key.startswith(prefix)]
+        key = (kind, name, tuple((a.key, json.dumps([v.parsed, v.typed], sort_keys=True)) for a, v in matching))
         if key not in self._entries:
-            self._entries[key] = self._resolve(kind, name, [(a.key[len(prefix) :], a, v) for a, v in own])
-        entry, consumed = self._entries[key]
-        used |= consumed
+            self._entries[key] = self._resolve(kind, name, [(a.key[len(prefix) :], a, v) for a, v in matching])
+        entry, texts = self._entries[key]
+        used |= texts
         return entry
 
     def registration(self, kind: str, name: str) -> Registration:
-        """Returns the plugin behind a chosen name; a YAML file in a config folder says it with `name:`."""
+        """Returns the plugin behind a chosen name; a YAML file in a config folder gives it as `name:`."""
         return self.registry.get(kind, self._node(kind, name)["name"])
 
-    def _resolve(self, kind: str, name: str, own: list[tuple[str, Axis, Value]]) -> tuple[Entry, frozenset[str]]:
+    def _resolve(self, kind: str, name: str, assigned: list[tuple[str, Axis, Value]]) -> tuple[Entry, frozenset[str]]:
+        """Returns the entry, and the texts of the overrides that it has used."""
         registration = self.registration(kind, name)
-        where = f"{kind}.{name}" if kind in MULTI_VALUE_GROUPS else kind
+        owner = f"{kind}.{name}" if kind in MULTI_VALUE_GROUPS else kind
         options = dict(registration.options)
-        given = {k: v for k, v in self._node(kind, name).items() if k != "name"}
-        consumed = set()
-        for path, axis, value in own:
+        changed = {k: v for k, v in self._node(kind, name).items() if k != "name"}
+        texts = set()
+        for path, axis, value in assigned:
             option, _, inner = path.partition(".")
             if option == "name":
                 raise UsageError(f"{axis.text}: a name is chosen with {kind}={value.typed}")
             if option not in registration.declared:
                 if kind in MULTI_VALUE_GROUPS:
-                    raise UsageError(unknown_option(f"{where}.{option}", option, registration.declared))
-                continue  # of another task or student of the sweep; that somebody has it is checked at the end
-            plain = value.typed if registration.declared[option].takes_text else value.parsed
-            given[option] = _put(given.get(option, options[option]), inner, plain, axis) if inner else plain
-            consumed.add(axis.text)
-        for option, value in given.items():
+                    raise UsageError(unknown_option(f"{owner}.{option}", option, registration.declared))
+                continue  # of another task or student of the sweep; the composer checks that one of them has it
+            assigned_value = value.typed if registration.declared[option].takes_text else value.parsed
+            changed[option] = (
+                _put(changed.get(option, options[option]), inner, assigned_value, axis) if inner else assigned_value
+            )
+            texts.add(axis.text)
+        for option, value in changed.items():
             if option not in registration.declared:
-                raise UsageError(unknown_option(f"{where}.{option}", option, registration.declared))
+                raise UsageError(unknown_option(f"{owner}.{option}", option, registration.declared))
             try:
                 options[option] = registration.declared[option].coerce(value)
             except ValueError as e:
-                raise UsageError(f"{where}.{option}: {e}") from e
-            check_range(kind, f"{where}.{option}", option, options[option])
+                raise UsageError(f"{owner}.{option}: {e}") from e
+            check_range(kind, f"{owner}.{option}", option, options[option])
         self._check(registration, options)
         entry = Entry(registration.name, options)
-        same = json.dumps([kind, entry.name, options], sort_keys=True)
-        return self._interned.setdefault(same, entry), frozenset(consumed)
+        content = json.dumps([kind, entry.name, options], sort_keys=True)
+        return self._interned.setdefault(content, entry), frozenset(texts)
 
     def _check(self, registration: Registration, options: dict[str, Any]) -> None:
         cls = interfaces.options_of(registration.cls)
@@ -151,7 +154,7 @@ class Entries:
         except (HydraException, OmegaConfBaseException) as e:
             raise UsageError(f"the configuration does not compose: {' '.join(str(e).split())}") from e
         base: dict[str, Any] = {str(k): v for k, v in composed.items()}  # type: ignore[union-attr]
-        # Hydra tells no choice of a group of several; there the package says the name.
+        # Hydra reports no choice for groups of several names; there the package is the name.
         nodes = {k: base[k] if k in MULTI_VALUE_GROUPS else {choices[k]: base[k]} for k in PLUGIN_KINDS}
         for kind in PLUGIN_KINDS:
             for name in chosen[kind] or nodes[kind]:

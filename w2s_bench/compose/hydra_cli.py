@@ -19,30 +19,31 @@ from w2s_bench.errors import UsageError
 from w2s_bench.registry import Registry, load
 
 FLAGS = ("--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "--shell-completion", "-sc")
-"""What hands `w2s run` over to Hydra."""
-WITH_THEM = ("--package", "-p", "--resolve", "--config-name", "-cn", "--config-dir", "-cd", "-m", "--multirun")
+"""With one of these `w2s run` is answered by Hydra."""
+COMPANION_FLAGS = ("--package", "-p", "--resolve", "--config-name", "-cn", "--config-dir", "-cd", "-m", "--multirun")
+"""What may go with them."""
 
 
 def show(args: Sequence[str], registry: Registry) -> None:
-    """Lets Hydra answer; what is wrong with the overrides is said in our words."""
+    """Prints Hydra's answer; UsageError names what is wrong with the overrides."""
     schemas.register(registry)
-    said = io.StringIO()
+    hydra_errors = io.StringIO()
     overrides = [a for a in args if "=" in a and not a.startswith("-")]
     flags = [a for a in args if a not in overrides]
     try:
         # argparse takes overrides in one place alone
-        with _arguments([*map(for_hydra, overrides), *flags]), contextlib.redirect_stderr(said):
+        with _arguments([*map(for_hydra, overrides), *flags]), contextlib.redirect_stderr(hydra_errors):
             _main()()
     except SystemExit as e:
         if e.code == 2:  # argparse, with its usage above the line that counts
-            line = said.getvalue().strip().splitlines()[-1]
+            line = hydra_errors.getvalue().strip().splitlines()[-1]
             raise UsageError(f"{line.partition('error: ')[2] or line}; `w2s run --help`") from None
-        sys.stderr.write(said.getvalue())
+        sys.stderr.write(hydra_errors.getvalue())
         raise
     except (HydraException, OmegaConfBaseException) as e:
-        runs.cells(overrides, False, registry)  # whoever can say it better, does
+        runs.cells(overrides, False, registry)  # compose raises the clearer error
         raise UsageError(" ".join(str(e).split())) from e
-    sys.stderr.write(said.getvalue())
+    sys.stderr.write(hydra_errors.getvalue())
 
 
 def complete(args: Sequence[str]) -> None:

@@ -35,7 +35,7 @@ class Axis:
 
 
 def parse(args: Sequence[str], multirun: bool, choices: Callable[[str], list[str]]) -> list[Axis]:
-    """Returns the axes in the order given, the last of two with one key winning; UsageError for anything odd.
+    """Returns the axes in the order of the overrides, the last of two with one key; UsageError for what is no override.
 
     `choices(group)` lists a group's names, for `glob(...)`.
     """
@@ -76,7 +76,7 @@ def _axis(text: str, choices: Callable[[str], list[str]]) -> Axis:
 
 
 def _head(text: str) -> Override:
-    """Returns the override without its value: a key may hold letters that Hydra does not read."""
+    """Returns the override without its value: a key may contain letters that Hydra does not read."""
     key, equals, _ = text.partition("=")
     try:
         return parse_hydra(f"{key}=0" if equals else text)

@@ -20,7 +20,7 @@ from w2s_bench.registry.options import Option, declared
 
 CONF = "pkg://w2s_bench.conf"
 MULTI_VALUE_GROUPS = ("supervisor", "mitigation")
-"""Groups that take several names: their options lie at `group.name.option`."""
+"""Groups that take several names; the key of an option there is `group.name.option`."""
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Trainer:
 
 
 def recipe_options() -> dict[str, Option]:
-    """Returns what the protocol says about a recipe."""
+    """Returns the options of a recipe that belong to the protocol."""
     return {name: option for name, option in declared(Recipe).items() if name not in ENTRY_RECIPE_FIELDS}
 
 

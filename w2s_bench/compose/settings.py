@@ -1,4 +1,4 @@
-"""What a run may be told beside its entries, and what it may not."""
+"""Run settings: ranges, refused Trainer arguments, where records and cached stages go."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ RANGES: dict[str, dict[str, Check]] = {
     "engine": {"workers": AT_LEAST_0, "timeout_s": POSITIVE},
     "hardware": {"threads": POSITIVE},
 }
-"""What the harness's own options may be."""
+"""Allowed values of the harness's options."""
 
 
 def unknown_option(key: str, option: str, declared: Iterable[str]) -> str:
@@ -88,18 +88,18 @@ def unknown_option(key: str, option: str, declared: Iterable[str]) -> str:
 
 
 def check_range(group: str, key: str, option: str, value: Any) -> None:
-    """Returns nothing, or raises UsageError where one of the harness's options is out of its range."""
-    holds, expected = RANGES.get(group, {}).get(option, (lambda v: True, ""))
+    """Raises UsageError if one of the harness's options is out of its range."""
+    is_allowed, expected = RANGES.get(group, {}).get(option, (lambda v: True, ""))
     try:
-        fine = holds(value)
+        allowed = is_allowed(value)
     except TypeError:
-        fine = False
-    if not fine:
+        allowed = False
+    if not allowed:
         raise UsageError(f"{key}: {expected}, not {value!r}")
 
 
 def check_trainer(key: str, known: dict[str, Any]) -> None:
-    """Returns nothing, or raises UsageError for a Trainer argument that is unknown or touches the protocol."""
+    """Raises UsageError if a Trainer argument is unknown or touches the protocol."""
     name = key.removeprefix("trainer.").partition(".")[0]
     if name in REFUSED_TRAINER:
         raise UsageError(f"{key}: refused, {REFUSED_TRAINER[name]}")
@@ -107,15 +107,15 @@ def check_trainer(key: str, known: dict[str, Any]) -> None:
         raise UsageError(f"{key}: no such argument{nearest(name, known) or ';'} there are {', '.join(known)}")
 
 
-def store_folder(given: str | None = None) -> str:
-    """Returns where records lie: what was given, else W2S_STORE, else ./w2s-runs."""
-    return str(Path(given or os.environ.get("W2S_STORE") or "w2s-runs").expanduser())
+def store_folder(folder: str | None = None) -> str:
+    """Returns the folder of records: this one, else W2S_STORE, else ./w2s-runs."""
+    return str(Path(folder or os.environ.get("W2S_STORE") or "w2s-runs").expanduser())
 
 
-def cache_folder(given: str | None = None) -> str:
-    """Returns where stages are shared: what was given, else W2S_CACHE, else the platform's user cache folder."""
-    if given or os.environ.get("W2S_CACHE"):
-        return str(Path(given or os.environ["W2S_CACHE"]).expanduser())
+def cache_folder(folder: str | None = None) -> str:
+    """Returns the folder of shared stages: this one, else W2S_CACHE, else the platform's user cache folder."""
+    if folder or os.environ.get("W2S_CACHE"):
+        return str(Path(folder or os.environ["W2S_CACHE"]).expanduser())
     import platformdirs
 
     return platformdirs.user_cache_dir("w2s_bench", appauthor=False)

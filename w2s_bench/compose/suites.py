@@ -4,7 +4,7 @@ description: One line for `w2s list suites`.
 sweeps:
   - [task=facts, "mitigation=[naive],[aux_confidence]", "seed=0,1,2,3,4"]
 
-A suite that varies one number declares it, and its board then holds a group for each value and pools none:
+A suite that varies one number declares it; its board then has a group for each value and pools none:
 `varies: protocol.training.epochs`, a number of the protocol, which may differ in no other way, or
 `varies: student.saliency`, an option of the student.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Suite:
-    """A suite as its file states it."""
+    """The content of a suite's file."""
 
     name: str
     description: str
@@ -53,7 +53,7 @@ def find(name: str, registry: Registry, config_dirs: Sequence[str | Path] = ()) 
 
 
 def read(name: str, path: Path) -> Suite:
-    """Returns the suite that a file states; UsageError names what is wrong with it."""
+    """Returns the suite in a file; UsageError names what is wrong with it."""
     import yaml
 
     try:

@@ -1,7 +1,7 @@
-"""Values in Hydra's override language, where an unquoted text may hold any character.
+"""Values in Hydra's override language, where an unquoted text may contain any character.
 
 Hydra itself reads ASCII letters, digits and `/-\\+.$%*@?|:_`, and stops at everything else. Here `daten/größe.csv`,
-`~/a=b.csv`, `it's.csv` and `data[1,2].csv` are texts too. A text ends at a comma that lies in no bracket of its own, or
+`~/a=b.csv`, `it's.csv` and `data[1,2].csv` are texts too. A text ends at a comma outside its own brackets, or
 at the bracket that closes the list or mapping around it. What Hydra reads is read as Hydra does, its escapes included.
 """
 
@@ -66,13 +66,13 @@ def is_call(text: str) -> bool:
 
 
 def split(text: str) -> list[str]:
-    """Returns what the commas of a text separate that lie in no bracket, quote or interpolation."""
+    """Returns the parts of a text between its commas; commas in brackets, quotes and interpolations do not count."""
     cuts = [-1, *(at for at, char, depth in _scan(text) if char == "," and depth == 0), len(text)]
     return [text[begin + 1 : end] for begin, end in itertools.pairwise(cuts)]
 
 
 def read(text: str) -> Value:
-    """Returns the value of a text without commas of its own; HydraException where it has none."""
+    """Returns the value of a text that `split` leaves whole; HydraException where it has none."""
     untrimmed, text = text, text.strip(BLANK)
     if not text:
         raise HydraException("a value is missing")
@@ -83,7 +83,7 @@ def read(text: str) -> Value:
     if is_call(text):
         value = parse_hydra(f"k={hydra_text(text)}")
         if value.is_sweep_override():
-            raise HydraException(f"{text} spans several values, and so stands alone")
+            raise HydraException(f"{text} has several values, so it cannot be part of a value")
         return Value(value.value(), value.value())
     try:
         parsed = parse_hydra(f"k={untrimmed}").value()  # which keeps a blank after a colon

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from w2s_bench.errors import UsageError
 from w2s_bench.registry import PLUGIN_KINDS, Registration, Registry, loading
-from w2s_bench.registry.loading import Broken, Found
+from w2s_bench.registry.loading import Broken, LoadedPlugin
 
 
 @dataclass
@@ -24,7 +24,7 @@ class Target:
     broken: list[Broken] = field(default_factory=list)
     registry: Registry = field(default_factory=Registry)
     """Where the names above are registered."""
-    loaded: list[Found] = field(default_factory=list)
+    loaded: list[LoadedPlugin] = field(default_factory=list)
     """Modules that were named and can be imported."""
 
 
@@ -92,10 +92,10 @@ def _alone(names: list[str]) -> Target:
     registry, target = Registry(), Target()
     for name in names:
         for result in loading.discover([name]):
-            if isinstance(result, Found) and result.given == name:
+            if isinstance(result, LoadedPlugin) and result.requested == name:
                 registry.add(result)
                 target.loaded.append(result)
-            elif isinstance(result, Broken) and result.asked and result.name in (name, Path(name).name):
+            elif isinstance(result, Broken) and result.requested and result.name in (name, Path(name).name):
                 registry.broken.append(result)
     registry.register_all()
     target.registry = registry

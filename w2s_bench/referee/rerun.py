@@ -53,7 +53,7 @@ class Rerun:
 
 
 @dataclass
-class Rerunning:
+class RerunReport:
     """A draw of cells, run again."""
 
     seed: int
@@ -63,13 +63,13 @@ class Rerunning:
     interrupted: bool = False
 
     @property
-    def sound(self) -> bool:
+    def ok(self) -> bool:
         return not self.interrupted and all(c.state in ("equal", "within") for c in self.cells)
 
 
 def rerun_cells(
     path: Path, k: int, seed: int, registry: Registry, given: Sequence[str] = (), *, engine: Engine | None = None
-) -> Rerunning:
+) -> RerunReport:
     """Returns what became of `k` cells drawn from a store's results, run in a store and a cache of their own.
 
     `given` are overrides for what a record cannot hold (paths) and for `hardware`, `engine` and `trainer`; an `engine`
@@ -83,7 +83,7 @@ def rerun_cells(
     if not able:
         raise UsageError(f"{path} holds no result that could be run again")
     drawn = random.Random(seed).sample(able, min(k, len(able)))
-    done = Rerunning(seed, len(able), [Rerun(r.digest, label(r.cell)) for r in drawn])
+    done = RerunReport(seed, len(able), [Rerun(r.digest, label(r.cell)) for r in drawn])
     with tempfile.TemporaryDirectory(prefix="w2s-rerun-") as folder:
         planned: dict[str, PlannedCell] = {}
         run: Run | None = None

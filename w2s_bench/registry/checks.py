@@ -23,14 +23,14 @@ def problem_of_class(kind: str, cls: type) -> str | None:
     served: Any = getattr(cls, "kinds", interfaces.KINDS_WITH_CLASSES)
     if isinstance(served, str) or not isinstance(served, Iterable) or not set(served) or set(served) - set(TASK_KINDS):
         return f"its `kinds` is {served!r}; write a set out of {', '.join(TASK_KINDS)}"
-    given = getattr(cls, "kind", None) if kind == "task" else None
+    task_kind = getattr(cls, "kind", None) if kind == "task" else None
     guides = [GUIDES[k] for k in TASK_KINDS if k in served] if kind == "supervisor" else []
-    for method in (*METHODS[kind], *guides, *(["check"] if given == "generation" else [])):
+    for method in (*METHODS[kind], *guides, *(["check"] if task_kind == "generation" else [])):
         if not callable(getattr(cls, method, None)):
             return f"a {kind} needs the method `{method}` (see w2s_bench.interfaces.{kind.capitalize()})"
     # a table's kind depends on its options
-    if kind == "task" and given not in TASK_KINDS and not isinstance(given, property):
-        return f"its `kind` is {given!r}; a task's kind is one of {', '.join(TASK_KINDS)}"
+    if kind == "task" and task_kind not in TASK_KINDS and not isinstance(task_kind, property):
+        return f"its `kind` is {task_kind!r}; a task's kind is one of {', '.join(TASK_KINDS)}"
     if kind == "mitigation":
         needs: Any = getattr(cls, "needs", frozenset())
         if isinstance(needs, str) or not isinstance(needs, Iterable):

@@ -33,11 +33,11 @@ DEFAULT_PLUGINS = (
     "w2s_bench.plugins.mitigations",
     "w2s_bench.plugins.ladder.command",
 )
-"""Built-in plugins. A package stands for its modules, so that adding a plugin is adding a file."""
+"""Built-in plugins. A package means all its modules, so that adding a plugin is adding a file."""
 
 
 @dataclass(frozen=True)
-class Found:
+class LoadedPlugin:
     """A plugin that could be imported."""
 
     name: str
@@ -47,8 +47,8 @@ class Found:
     distribution: str
     version: str
     file: Path | None
-    given: str | None = None
-    """What the user named to have it loaded."""
+    requested: str | None = None
+    """The path or module that the user named; None for what loads by itself."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class Broken:
     reason: str
     entries: tuple[str, ...] = ()
     """Names that its source registers, as far as they can be read off it."""
-    asked: bool = False
-    """The user named it."""
+    requested: bool = False
+    """Whether the user named it."""
 
 
 def our_version() -> str:
@@ -69,7 +69,7 @@ def our_version() -> str:
     return w2s_bench.__version__
 
 
-def discover(extra: Sequence[str]) -> Iterator[Found | Broken]:
+def discover(extra: Sequence[str]) -> Iterator[LoadedPlugin | Broken]:
     """Yields every plugin in the order in which it is registered: built-ins, entry points, W2S_PLUGINS, `extra`.
 
     Where W2S_PLUGINS is set and empty, no installed distribution is loaded: built-ins and `extra` alone. With
@@ -78,7 +78,7 @@ def discover(extra: Sequence[str]) -> Iterator[Found | Broken]:
     began = time.perf_counter()
     for result in _discovered(extra):
         result = replace(result, name=plain(result.name, 200), distribution=plain(result.distribution, 100))
-        if isinstance(result, Found):
+        if isinstance(result, LoadedPlugin):
             result = replace(result, version=plain(result.version, 50))
         if is_traced():
             milliseconds = 1000 * (time.perf_counter() - began)
@@ -93,7 +93,7 @@ def is_traced() -> bool:
     return os.environ.get("W2S_TRACE_PLUGINS", "") not in ("", "0")
 
 
-def _discovered(extra: Sequence[str]) -> Iterator[Found | Broken]:
+def _discovered(extra: Sequence[str]) -> Iterator[LoadedPlugin | Broken]:
     for name in built_ins():
         yield _module(name, OURS, our_version())
     named = os.environ.get("W2S_PLUGINS")
@@ -102,11 +102,11 @@ def _discovered(extra: Sequence[str]) -> Iterator[Found | Broken]:
         yield _entry_point(point)
     from_environment = [p.strip() for p in (named or "").split(",")]
     seen: set[str] = set()
-    for given, strict in [*((p, False) for p in from_environment), *((p, True) for p in extra)]:
-        key = os.path.realpath(given) if _is_path(given) else given
-        if given and key not in seen:
+    for name, strict in [*((p, False) for p in from_environment), *((p, True) for p in extra)]:
+        key = os.path.realpath(name) if _is_path(name) else name
+        if name and key not in seen:
             seen.add(key)
-            yield _file(given, strict) if _is_path(given) else _named_module(given, strict)
+            yield _file(name, strict) if _is_path(name) else _named_module(name, strict)
 
 
 def built_ins() -> Iterator[str]:
@@ -120,63 +120,63 @@ def built_ins() -> Iterator[str]:
             yield name
 
 
-def _module(name: str, distribution: str, version: str, given: str | None = None) -> Found | Broken:
+def _module(name: str, distribution: str, version: str, requested: str | None = None) -> LoadedPlugin | Broken:
     try:
         module = importlib.import_module(name)
     except BaseException as e:
-        return _failed(e, name, distribution, _file_of(name), given is not None)
-    return Found(name, module, distribution, version, python_file(getattr(module, "__file__", None)), given)
+        return _failed(e, name, distribution, _file_of(name), requested is not None)
+    return LoadedPlugin(name, module, distribution, version, python_file(getattr(module, "__file__", None)), requested)
 
 
-def _entry_point(point: importlib.metadata.EntryPoint) -> Found | Broken:
+def _entry_point(point: importlib.metadata.EntryPoint) -> LoadedPlugin | Broken:
     distribution, version = (point.dist.name, point.dist.version) if point.dist else (point.value, "")
     try:
         plugin = point.load()
     except BaseException as e:
         return _failed(e, point.value, distribution, _file_of(point.module))
-    return Found(point.value, plugin, distribution, version, _file_of(point.module))
+    return LoadedPlugin(point.value, plugin, distribution, version, _file_of(point.module))
 
 
-def _named_module(name: str, strict: bool) -> Found | Broken:
+def _named_module(name: str, strict: bool) -> LoadedPlugin | Broken:
     if strict and _file_of(name) is None and name not in sys.modules:
         raise UsageError(f"--plugins {name}: there is no such file and no such module")
     top = name.partition(".")[0]
     owners = importlib.metadata.packages_distributions().get(top, [])
     distribution, version = (owners[0], importlib.metadata.version(owners[0])) if owners else (top, "")
-    return _module(name, distribution, version, given=name)
+    return _module(name, distribution, version, requested=name)
 
 
-def _file(given: str, strict: bool) -> Found | Broken:
-    path = Path(given).expanduser().resolve()
+def _file(name: str, strict: bool) -> LoadedPlugin | Broken:
+    path = Path(name).expanduser().resolve()
     if not path.is_file():
         what = "is a folder; name a .py file in it, or a module" if path.is_dir() else "there is no such file"
         if strict:
-            raise UsageError(f"--plugins {given}: {what}")
-        return Broken(path.name, path.name, f"W2S_PLUGINS: {what}", asked=True)
-    name = f"w2s_file_{re.sub(r'[^0-9a-zA-Z_]', '_', path.stem)}"
-    while name in sys.modules and sys.modules[name].__file__ != str(path):
-        name += "_"  # another file of the same name
-    spec = importlib.util.spec_from_file_location(name, path)
+            raise UsageError(f"--plugins {name}: {what}")
+        return Broken(path.name, path.name, f"W2S_PLUGINS: {what}", requested=True)
+    module_name = f"w2s_file_{re.sub(r'[^0-9a-zA-Z_]', '_', path.stem)}"
+    while module_name in sys.modules and sys.modules[module_name].__file__ != str(path):
+        module_name += "_"  # another file of the same name
+    spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
-        return Broken(path.name, path.name, "is not a Python file; give a .py file or a module's name", asked=True)
+        return Broken(path.name, path.name, "is not a Python file; give a .py file or a module's name", requested=True)
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
+    sys.modules[module_name] = module  # dataclasses look their module up
     try:
         spec.loader.exec_module(module)
     except BaseException as e:
-        del sys.modules[name]
+        del sys.modules[module_name]
         return _failed(e, path.name, path.name, path, True)
-    return Found(path.name, module, path.name, "", path, given=str(path))
+    return LoadedPlugin(path.name, module, path.name, "", path, requested=str(path))
 
 
-def _is_path(given: str) -> bool:
-    return given.endswith(".py") or os.sep in given or (os.path.exists(given) and _file_of(given) is None)
+def _is_path(name: str) -> bool:
+    return name.endswith(".py") or os.sep in name or (os.path.exists(name) and _file_of(name) is None)
 
 
-def _failed(error: BaseException, name: str, distribution: str, file: Path | None, asked: bool = False) -> Broken:
+def _failed(error: BaseException, name: str, distribution: str, file: Path | None, requested: bool = False) -> Broken:
     if isinstance(error, KeyboardInterrupt):
         raise error
-    return Broken(name, distribution, first_line_of(error, file), names_in(file), asked)
+    return Broken(name, distribution, first_line_of(error, file), names_in(file), requested)
 
 
 def first_line_of(error: BaseException, file: Path | None = None) -> str:

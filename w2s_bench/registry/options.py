@@ -23,7 +23,7 @@ HARNESS_OPTIONS: dict[str, type | None] = {
     "student": interfaces.Tuning,
     "mitigation": None,
 }
-"""What every entry of a kind can be told, whatever its plugin."""
+"""Options that every entry of a kind has, whatever its plugin."""
 SCALARS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
@@ -42,7 +42,7 @@ class Option:
 
     @property
     def takes_text(self) -> bool:
-        """Returns whether texts are what it holds: alone, in a list or in a mapping."""
+        """Returns whether its values are texts, alone, in a list or in a mapping."""
         kind = self.type
         while (args := [a for a in typing.get_args(kind) if a is not type(None)]) and typing.get_origin(
             kind
@@ -63,7 +63,7 @@ def declared(cls: type) -> dict[str, Option]:
         hints = typing.get_type_hints(cls)
     except Exception as e:
         raise ValueError(f"the types of `Options` cannot be read ({of_error(e)})") from e
-    found = {}
+    options = {}
     for field in dataclasses.fields(cls):
         if field.name == "name":
             raise ValueError("an option cannot be called `name`: records show the entry's name under that key")
@@ -80,18 +80,18 @@ def declared(cls: type) -> dict[str, Option]:
             )
         option = Option(field.name, hints[field.name], default)
         try:
-            found[field.name] = dataclasses.replace(option, default=option.coerce(default))
+            options[field.name] = dataclasses.replace(option, default=option.coerce(default))
         except ValueError as e:
             raise ValueError(f"the default of option `{field.name}`: {e}") from e
-    return found
+    return options
 
 
 @functools.cache
 def options_for(kind: str, cls: type) -> Mapping[str, Option]:
     """Returns an entry's options: the harness's for its kind, then the plugin's own, which win."""
-    harness, own = HARNESS_OPTIONS[kind], interfaces.options_of(cls)
-    found = {**(declared(harness) if harness else {}), **(declared(own) if own is not None else {})}
-    return types.MappingProxyType(found)
+    harness, plugin = HARNESS_OPTIONS[kind], interfaces.options_of(cls)
+    options = {**(declared(harness) if harness else {}), **(declared(plugin) if plugin is not None else {})}
+    return types.MappingProxyType(options)
 
 
 def help_texts(kind: str, cls: type) -> dict[str, str]:

@@ -20,7 +20,7 @@ from w2s_bench import hookspecs, interfaces
 from w2s_bench.errors import UsageError, W2SError, nearest
 from w2s_bench.registry import loading
 from w2s_bench.registry.checks import problem_of_class, problem_of_plugin
-from w2s_bench.registry.loading import Broken, Found
+from w2s_bench.registry.loading import Broken, LoadedPlugin
 from w2s_bench.registry.options import Option, first_line, options_for
 from w2s_bench.registry.source import Source
 from w2s_bench.store.escape import of_error, plain
@@ -60,7 +60,7 @@ class Registration:
 
 
 class Registry:
-    """All that was found, by kind and name. What failed is in `broken`, with its reason."""
+    """All registered names, by kind. What failed is in `broken`, with its reason."""
 
     def __init__(self) -> None:
         self.manager = pluggy.PluginManager("w2s_bench")
@@ -69,11 +69,11 @@ class Registry:
         self.suites: dict[str, Path] = {}
         self.broken: list[Broken] = []
         self.extra: list[str] = []
-        """Plugins given by `--plugins` and W2S_PLUGINS, as workers must load them too."""
+        """Plugins named by `--plugins` and W2S_PLUGINS, which workers must load too."""
         self._entries: dict[str, dict[str, Registration]] = {k: {} for k in PLUGIN_KINDS}
-        self._origin: dict[tuple[str, str], Found] = {}
-        self._plugins: list[Found] = []
-        self._asked_for_commands = False
+        self._origin: dict[tuple[str, str], LoadedPlugin] = {}
+        self._plugins: list[LoadedPlugin] = []
+        self._has_commands = False
         self._source = functools.cache(Source)  # sources are read once a registry
 
     def get(self, kind: str, name: str) -> Registration:
@@ -113,84 +113,84 @@ class Registry:
         import warnings
 
         hook = re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
-        for found in self._plugins:
+        for loaded in self._plugins:
             try:
-                self._only(hook, found.plugin)(event=event)
+                self._only(hook, loaded.plugin)(event=event)
             except Exception as e:
-                said = plain(f"plugin {found.name}: {hook}: {of_error(e)}", 500)
-                warnings.warn(said, RuntimeWarning, stacklevel=2)
+                warning = plain(f"plugin {loaded.name}: {hook}: {of_error(e)}", 500)
+                warnings.warn(warning, RuntimeWarning, stacklevel=2)
 
     def add_commands(self, cli: Any, taken: Iterable[str] = ()) -> None:
         """Lets plugins add their verbs to the click group, once; a verb that is `taken` stays as it was."""
-        if self._asked_for_commands:
+        if self._has_commands:
             return
-        self._asked_for_commands = True
-        for found in list(self._plugins):
+        self._has_commands = True
+        for loaded in list(self._plugins):
             before = dict(cli.commands)
-            self._call("register_commands", found, cli=cli)
+            self._call("register_commands", loaded, cli=cli)
             for name, command in list(cli.commands.items()):
                 if command is before.get(name):
                     continue
                 if name in before or name in taken:
                     cli.commands.pop(name)
                     cli.commands.update({n: c for n, c in before.items() if n == name})
-                    self._break(found, name, f"verb '{name}' is there already; the first stays, rename this one")
+                    self._break(loaded, name, f"verb '{name}' is there already; the first stays, rename this one")
                 else:
-                    self._origin["verb", name] = found
+                    self._origin["verb", name] = loaded
 
-    def add(self, found: Found) -> None:
+    def add(self, loaded: LoadedPlugin) -> None:
         """Takes in one loaded plugin, or remembers why not."""
-        problem = problem_of_plugin(found.plugin)
+        problem = problem_of_plugin(loaded.plugin)
         if problem is None:
             try:
-                self.manager.register(found.plugin)
-            except Exception as e:  # what pluggy itself refuses, such as a plugin that was found twice
+                self.manager.register(loaded.plugin)
+            except Exception as e:  # what pluggy itself refuses, such as the same plugin twice
                 problem = loading.first_line_of(e)
         if problem:
-            self._break(found, found.name, problem, loading.names_in(found.file))
+            self._break(loaded, loaded.name, problem, loading.names_in(loaded.file))
         else:
-            self._plugins.append(found)
+            self._plugins.append(loaded)
 
     def register_all(self) -> None:
         """Asks every plugin for what it registers, plugin by plugin, so that one that raises costs only itself."""
         for kind in PLUGIN_KINDS:
             self._call_each(f"register_{PLURALS[kind]}", functools.partial(self._registrar, kind))
-        self._call_each("register_metrics", lambda found: functools.partial(self._register_metric, found))
-        self._call_each("register_suites", lambda found: functools.partial(self._register_suite, found))
+        self._call_each("register_metrics", lambda loaded: functools.partial(self._register_metric, loaded))
+        self._call_each("register_suites", lambda loaded: functools.partial(self._register_suite, loaded))
 
-    def _break(self, found: Found, name: str, reason: str, entries: tuple[str, ...] = ()) -> None:
-        asked = found.given is not None
-        self.broken.append(Broken(plain(name, 200), found.distribution, plain(reason, 1000), entries, asked))
+    def _break(self, loaded: LoadedPlugin, name: str, reason: str, entries: tuple[str, ...] = ()) -> None:
+        requested = loaded.requested is not None
+        self.broken.append(Broken(plain(name, 200), loaded.distribution, plain(reason, 1000), entries, requested))
 
     def _only(self, hook: str, plugin: Any) -> Any:
         others = [f.plugin for f in self._plugins if f.plugin is not plugin]
         return self.manager.subset_hook_caller(hook, others)
 
-    def _call_each(self, hook: str, value: Callable[[Found], Any]) -> None:
-        for found in list(self._plugins):
-            self._call(hook, found, register=value(found))
+    def _call_each(self, hook: str, value: Callable[[LoadedPlugin], Any]) -> None:
+        for loaded in list(self._plugins):
+            self._call(hook, loaded, register=value(loaded))
 
-    def _call(self, hook: str, found: Found, **arguments: Any) -> None:
+    def _call(self, hook: str, loaded: LoadedPlugin, **arguments: Any) -> None:
         try:
-            self._only(hook, found.plugin)(**arguments)
+            self._only(hook, loaded.plugin)(**arguments)
         except Exception as e:
-            reason = f"{hook}: {loading.first_line_of(e, found.file)}"
-            self._break(found, found.name, reason, loading.names_in(found.file))
+            reason = f"{hook}: {loading.first_line_of(e, loaded.file)}"
+            self._break(loaded, loaded.name, reason, loading.names_in(loaded.file))
 
-    def _registrar(self, kind: str, found: Found) -> Callable[..., None]:
+    def _registrar(self, kind: str, loaded: LoadedPlugin) -> Callable[..., None]:
         def register(name: str, cls: type, **options: Any) -> None:
             try:
-                entry = self._checked(kind, found, name, cls, options)
+                entry = self._checked(kind, loaded, name, cls, options)
             except W2SError as e:
                 # The plugin's other entries go on: only this name is lost.
-                self._break(found, str(name), str(e))
+                self._break(loaded, str(name), str(e))
             else:
                 self._entries[kind][name] = entry
-                self._origin[kind, name] = found
+                self._origin[kind, name] = loaded
 
         return register
 
-    def _check_name(self, kind: str, name: Any, found: Found) -> None:
+    def _check_name(self, kind: str, name: Any, loaded: LoadedPlugin) -> None:
         if not (isinstance(name, str) and NAME.fullmatch(name)):
             raise W2SError(
                 f"{kind} {name!r}: a name is lower-case letters, digits and _, 64 at most, beginning with a letter"
@@ -199,11 +199,11 @@ class Registry:
             other = self._origin[kind, name]
             raise W2SError(
                 f"{kind} '{name}' is registered twice, by {other.distribution} ({other.name}) and by "
-                f"{found.distribution} ({found.name}); the first stays, rename the other"
+                f"{loaded.distribution} ({loaded.name}); the first stays, rename the other"
             )
 
-    def _checked(self, kind: str, found: Found, name: str, cls: Any, options: dict[str, Any]) -> Registration:
-        self._check_name(kind, name, found)
+    def _checked(self, kind: str, loaded: LoadedPlugin, name: str, cls: Any, options: dict[str, Any]) -> Registration:
+        self._check_name(kind, name, loaded)
         who = f"{kind} '{name}'"
         if not isinstance(cls, type):
             raise W2SError(f"{who}: register takes a class, not {type(cls).__name__} {cls!r}"[:200])
@@ -223,43 +223,43 @@ class Registry:
         if problem:
             raise W2SError(f"{who}: {problem}")
         return Registration(
-            kind, name, cls, resolved, first_line(cls), found.distribution, found.version, cls.__module__,
-            self._source(found, cls), declared,
+            kind, name, cls, resolved, first_line(cls), loaded.distribution, loaded.version, cls.__module__,
+            self._source(loaded, cls), declared,
         )  # fmt: skip
 
-    def _register_metric(self, found: Found, name: str, function: Callable[..., float]) -> None:
+    def _register_metric(self, loaded: LoadedPlugin, name: str, function: Callable[..., float]) -> None:
         try:
-            self._check_name("metric", name, found)
+            self._check_name("metric", name, loaded)
             if not callable(function):
                 raise W2SError(f"metric '{name}': register takes a function(probabilities [N, C], truth [N]) -> float")
         except W2SError as e:
-            self._break(found, str(name), str(e))
+            self._break(loaded, str(name), str(e))
         else:
             self.metrics[name] = function
-            self._origin["metric", name] = found
+            self._origin["metric", name] = loaded
 
-    def _register_suite(self, found: Found, name: str, path: str | Path) -> None:
+    def _register_suite(self, loaded: LoadedPlugin, name: str, path: str | Path) -> None:
         try:
-            self._check_name("suite", name, found)
+            self._check_name("suite", name, loaded)
             if name in self.suites:
-                raise W2SError(f"suite '{name}' is there already; the first stays, rename {found.distribution}'s")
+                raise W2SError(f"suite '{name}' is there already; the first stays, rename {loaded.distribution}'s")
             if not Path(path).is_file():
                 raise W2SError(f"suite '{name}': {path} is not a file; register_suites takes the path of a YAML file")
         except W2SError as e:
-            self._break(found, str(name), str(e))
+            self._break(loaded, str(name), str(e))
         else:
             self.suites[name] = Path(path)
-            self._origin["suite", name] = found
+            self._origin["suite", name] = loaded
 
-    def given(self, kind: str, name: str) -> str | None:
-        """Returns what the user named to have an entry's plugin loaded; None for built-ins and installed ones."""
-        found = self._origin.get((kind, name))
-        return found.given if found else None
+    def requested(self, kind: str, name: str) -> str | None:
+        """Returns the path or module that brought an entry, where the user named it; None for what loads by itself."""
+        loaded = self._origin.get((kind, name))
+        return loaded.requested if loaded else None
 
     def origin(self, kind: str, name: str) -> tuple[str, str]:
         """Returns distribution and version of a registered name; ours for what no plugin registered."""
-        found = self._origin.get((kind, name))
-        return (found.distribution, found.version) if found else (loading.OURS, loading.our_version())
+        loaded = self._origin.get((kind, name))
+        return (loaded.distribution, loaded.version) if loaded else (loading.OURS, loading.our_version())
 
 
 def load(extra: Sequence[str] = ()) -> Registry:
@@ -271,7 +271,7 @@ def load(extra: Sequence[str] = ()) -> Registry:
             registry.broken.append(result)
         else:
             registry.add(result)
-            if result.given:
-                registry.extra.append(result.given)
+            if result.requested:
+                registry.extra.append(result.requested)
     registry.register_all()
     return registry

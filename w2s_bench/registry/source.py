@@ -10,30 +10,30 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from w2s_bench.registry.loading import BUILT_INS, OURS, Found, python_file
+from w2s_bench.registry.loading import BUILT_INS, OURS, LoadedPlugin, python_file
 
 
 class Source:
     """The source that an entry comes from, looked into when somebody asks: listing plugins reads none of it.
 
     A single file counts by itself, a built-in by its module, a module of an installed package with every .py file
-    of its top-level package. Where the class, or what it inherits from other plugins, lies elsewhere, that counts
+    of its top-level package. Where the class, or what it inherits from other plugins, is elsewhere, that counts
     too; and so does what any of these import out of the built-in plugins, and what that imports there.
     """
 
-    def __init__(self, found: Found, cls: type) -> None:
-        self._found, self._cls = found, cls
+    def __init__(self, loaded: LoadedPlugin, cls: type) -> None:
+        self._loaded, self._cls = loaded, cls
 
     @functools.cached_property
     def files(self) -> tuple[Path, ...]:
         """All files, sorted."""
-        found, cls = self._found, self._cls
+        loaded, cls = self._loaded, self._cls
         modules = {c.__module__ for c in cls.__mro__} & {m for m in sys.modules if _is_plugin_module(m)}
         files = {f for m in modules for f in _sources(m)}
-        if found.file is not None:
-            own = getattr(found.plugin, "__name__", None)
-            files |= set(_sources(own)) if isinstance(own, str) and own in sys.modules else {found.file}
-        if found.distribution != OURS or cls.__module__.partition(".")[0] != OURS:
+        if loaded.file is not None:
+            name = getattr(loaded.plugin, "__name__", None)
+            files |= set(_sources(name)) if isinstance(name, str) and name in sys.modules else {loaded.file}
+        if loaded.distribution != OURS or cls.__module__.partition(".")[0] != OURS:
             files |= set(_sources(cls.__module__))
         pending = list(files)
         while pending:
@@ -86,5 +86,5 @@ def _digest(files: tuple[Path, ...]) -> str:
     contents = [(f.name, hashlib.sha256(f.read_bytes()).hexdigest()) for f in files]
     if len(contents) == 1:
         return contents[0][1]
-    lines = sorted(f"{name} {digest}" for name, digest in contents)  # where the files lie does not matter
+    lines = sorted(f"{name} {digest}" for name, digest in contents)  # their folders do not matter
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MARK = "w2s_bench_impl"
 EMPTY_STACK = "naive"
-"""The mitigation that stands for no mitigation, and therefore stands alone."""
+"""The mitigation whose stack is the empty one; it cannot be combined."""
 
 
 def _specs() -> dict[str, Callable[..., Any]]:
@@ -28,9 +28,9 @@ def _specs() -> dict[str, Callable[..., Any]]:
 SPECS = _specs()
 """Every hook's specification, in the order of hookspecs.py."""
 COMBINES = {
-    name: found[1]
+    name: combines[1]
     for name, spec in SPECS.items()
-    if (found := re.search(r"combines: (one|chain|product)", spec.__doc__ or ""))
+    if (combines := re.search(r"combines: (one|chain|product)", spec.__doc__ or ""))
 }
 """`one`, `chain` or `product` for each mitigation hook; no other hook is in here."""
 WITHOUT_WRAPPERS = frozenset({h for h, how in COMBINES.items() if how != "one"} | {"fit_student"})
@@ -49,13 +49,13 @@ class Implementation:
 @cache
 def implementations(cls: type) -> tuple[Implementation, ...]:
     """Returns the marked methods of a mitigation, in the order in which the hooks are asked."""
-    found = []
+    marked = []
     for name in dir(cls):
         marks = getattr(getattr(cls, name, None), MARK, None)
         if isinstance(marks, dict):
-            found.append(Implementation(marks.get("specname") or name, name, bool(marks.get("wrapper"))))
+            marked.append(Implementation(marks.get("specname") or name, name, bool(marks.get("wrapper"))))
     order = {h: i for i, h in enumerate(COMBINES)}
-    return tuple(sorted(found, key=lambda i: order.get(i.hook, -1)))
+    return tuple(sorted(marked, key=lambda i: order.get(i.hook, -1)))
 
 
 def problem_of_hooks(cls: type) -> str | None:
@@ -81,9 +81,11 @@ def problem_of_hooks(cls: type) -> str | None:
         if problem:
             return problem
     if not seen:
-        own = [n for c in cls.__mro__[:-1] for n, f in vars(c).items() if inspect.isfunction(f) and n[0] != "_"]
-        if own:
-            return f"none of its methods ({', '.join(sorted(set(own)))}) is marked as a hook; put @hookimpl above one"
+        methods = [n for c in cls.__mro__[:-1] for n, f in vars(c).items() if inspect.isfunction(f) and n[0] != "_"]
+        if methods:
+            return (
+                f"none of its methods ({', '.join(sorted(set(methods)))}) is marked as a hook; put @hookimpl above one"
+            )
     return None
 
 
@@ -126,19 +128,19 @@ def problem_of_arguments(hook: str, where: str, parameters: list[inspect.Paramet
 
 
 def check_stack(registrations: Sequence[Registration], n_supervisors: int) -> None:
-    """Returns nothing, or raises UsageError for a stack that cannot work: the members in config order."""
+    """Raises UsageError if a stack cannot work; the members are in config order."""
     names = [r.name for r in registrations]
     stack = f"mitigation=[{','.join(names)}]"
     if not names:
         raise UsageError(f"an empty stack is written mitigation=[{EMPTY_STACK}]")
     for name in names:
         if names.count(name) > 1:
-            raise UsageError(f"{stack}: '{name}' stands there twice; a stack names each mitigation once")
+            raise UsageError(f"{stack}: '{name}' is named twice; a stack names each mitigation once")
     if EMPTY_STACK in names and len(names) > 1:
-        raise UsageError(f"{stack}: '{EMPTY_STACK}' is the empty stack and stands alone; leave it out")
+        raise UsageError(f"{stack}: '{EMPTY_STACK}' is the empty stack and cannot be combined; leave it out")
     members = {r.name: implementations(r.cls) for r in registrations}
     for hook, how in COMBINES.items():
-        claims = [n for n, own in members.items() if any(i.hook == hook and not i.wrapper for i in own)]
+        claims = [n for n, hooks in members.items() if any(i.hook == hook and not i.wrapper for i in hooks)]
         if how == "one" and len(claims) > 1:
             raise UsageError(
                 f"{stack}: '{claims[0]}' and '{claims[1]}' both claim the hook `{hook}`, which takes one answer; "
@@ -151,7 +153,7 @@ def check_stack(registrations: Sequence[Registration], n_supervisors: int) -> No
 
 
 def check_kind(task: str, kind: str, registrations: Sequence[Registration]) -> None:
-    """Returns nothing, or raises UsageError where an entry does not serve the task's kind."""
+    """Raises UsageError if an entry does not serve the task's kind."""
     for r in registrations:
         served = getattr(r.cls, "kinds", KINDS_WITH_CLASSES)
         if kind not in served:
@@ -172,8 +174,8 @@ def _check_loop(
         if not any(i.hook == "fit_student" for i in members[owner.name]):
             continue
         honours = set(getattr(owner.cls, "honours", ()))
-        for other, own in members.items():
-            lacking = [i.hook for i in own if i.hook in LOOP_HOOKS and i.hook not in honours]
+        for other, hooks in members.items():
+            lacking = [i.hook for i in hooks if i.hook in LOOP_HOOKS and i.hook not in honours]
             if other != owner.name and lacking:
                 raise UsageError(
                     f"{stack}: '{owner.name}' trains in a loop of its own that does not ask `{lacking[0]}`, which "
@@ -188,7 +190,7 @@ ASKED = ("correct", "reward")
 def check_asked(
     mitigations: Sequence[Registration], supervisors: Sequence[Registration], all_supervisors: Sequence[Registration]
 ) -> None:
-    """Returns nothing, or raises UsageError where a mitigation asks supervisors for what none of a cell's offers."""
+    """Raises UsageError if a mitigation asks for what no supervisor of its cell offers."""
     for r in mitigations:
         for need in ASKED:
             if need not in getattr(r.cls, "needs", ()) or not all(_lacks(s, need) for s in supervisors):

@@ -25,7 +25,7 @@ def no_gap(floor: float, ceiling: float, steps: int | None, student: dict[str, A
     """
     if ceiling > floor:
         return None
-    relation = "lies below" if ceiling < floor else "equals"
+    relation = "is below" if ceiling < floor else "equals"
     after = "" if steps is None else f" after {steps} step{'s' * (steps != 1)} on the true labels"
     sentence = f"the ceiling ({ceiling:.3f}) {relation} the floor ({floor:.3f}){after}"
     if student is None:

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 ROOTED = re.compile(r"~[^/\\]*[/\\]|/|\.{1,2}[/\\]|[A-Za-z]:[/\\]|\\\\")
-"""How a path begins that holds on one machine only: a home, a root, a folder relative to here, a drive, a share."""
+"""The beginning of a path that works on one machine only: home, root, relative folder, drive or network share."""
 WINDOWS = re.compile(r"[A-Za-z]:[/\\]|\\\\|\.{1,2}\\|~[^/\\]*\\")
 
 
@@ -40,7 +40,7 @@ def _strip_mapping(mapping: dict[str, Any]) -> dict[str, Any]:
     for key, value in mapping.items():
         name = base = strip_local_paths(key)
         number = 1
-        while name in stripped:  # two folders may hold files of one name
+        while name in stripped:  # files of two folders may have one name
             number += 1
             name = f"({number}) {base}"
         stripped[name] = strip_local_paths(value)

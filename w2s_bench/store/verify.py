@@ -31,7 +31,7 @@ class Verification:
     """What a reader should know and is no fault."""
 
     @property
-    def sound(self) -> bool:
+    def ok(self) -> bool:
         return not self.problems
 
 
