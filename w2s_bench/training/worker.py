@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from w2s_bench import exchange
-from w2s_bench.cells import Entry
+from w2s_bench.cells import Entry, entry_recipe
 from w2s_bench.errors import W2SError
-from w2s_bench.interfaces import Backbone, FitContext, Inputs, Recipe, Tuning
+from w2s_bench.interfaces import Backbone, FitContext, Inputs, Recipe
 from w2s_bench.jobs import Job, run_in
 from w2s_bench.registry import Registry, load
 from w2s_bench.seeds import derive
@@ -76,14 +76,15 @@ def supervise(job: Job, registry: Registry, stage: StageContext, inputs: dict[st
 def ceiling(job: Job, registry: Registry, stage: StageContext, inputs: dict[str, Inputs], folder: Path) -> None:
     """Finetunes the student on the ground truth of the transfer split: its examples, its recipe, its seed."""
     truth = np.load(folder / "in" / "truth.npy", allow_pickle=False)
-    stage.backbones = {"strong": _model(job, registry, job.entry)}
+    stage.backbones = {"strong": _model(registry, job.entry, job.recipe)}
     _write_predictions(fit_on_labels(stage, *hard_labels(job.task, inputs["transfer"], truth)), inputs, folder)
 
 
 def train(job: Job, registry: Registry, stage: StageContext, inputs: dict[str, Inputs], folder: Path) -> None:
     """Trains the strong student on the votes, under the stack of mitigations."""
-    entries = {"strong": job.entry, **job.intermediate}
-    stage.backbones = {name: _model(job, registry, entry) for name, entry in entries.items()}
+    stage.backbones = {"strong": _model(registry, job.entry, job.recipe)}
+    for name, entry in job.intermediate.items():
+        stage.backbones[name] = _model(registry, entry, entry_recipe(job.recipe, entry.options))
     rngs = {m.name: torch.Generator().manual_seed(derive(job.seed, "mitigation", m.name)) for m in job.mitigations}
     stack = Stack(
         [(m.name, functools.partial(registry.get("mitigation", m.name).build, m.options)) for m in job.mitigations],
@@ -107,11 +108,10 @@ def train(job: Job, registry: Registry, stage: StageContext, inputs: dict[str, I
     _write_predictions(train_student(stage, stack, pool), inputs, folder)
 
 
-def _model(job: Job, registry: Registry, entry: Entry) -> tuple[Callable[[int], Backbone], Recipe]:
-    """Returns how a student is loaded, and the protocol's recipe with what belongs to its entry put in."""
+def _model(registry: Registry, entry: Entry, recipe: Recipe) -> tuple[Callable[[int], Backbone], Recipe]:
+    """Returns how a student is loaded, and its recipe."""
     student = registry.get("student", entry.name).build(entry.options)
-    entry_recipe = {k: entry.options[k] for k in Tuning.__dataclass_fields__ if k != "replicate" and k in entry.options}
-    return functools.partial(_blaming, entry.name, "backbone", student.backbone), replace(job.recipe, **entry_recipe)
+    return functools.partial(_blaming, entry.name, "backbone", student.backbone), recipe
 
 
 def _frozen(job: Job, registry: Registry, k: int, entry: Entry, stage: StageContext, folder: Path) -> FrozenSupervisor:
