@@ -185,7 +185,7 @@ def test_answers_are_learnt_and_come_back(tmp_path):
 def test_a_body_that_writes_nothing_is_named():
     mute = replace(rungs.load_backbone(RUNG), decode=None)
     assert isinstance(mute, Backbone)
-    with pytest.raises(W2SError, match=r"ladder-xs-0-sal0\.3 writes no texts"):
+    with pytest.raises(W2SError, match=r"ladder-xs-0-sal0\.3 generates no text"):
         finetune(mute, *hard_labels(TASK, inputs_of(), np.array(ANSWERS[1])), FitContext(TASK, 0, Recipe()))
     with pytest.raises(W2SError, match="without candidate answers"):
         student_of().predict(inputs_of())
