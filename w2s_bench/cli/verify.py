@@ -56,7 +56,7 @@ def verify(
         for line in report.notes:
             write_line(f"note: {line}")
         counts = f"{report.records} records, {report.predictions} prediction files, {report.scores} score files"
-        click.echo(f"{counts}: {'all hold' if report.ok else f'{len(report.problems)} problems'}")
+        click.echo(f"{counts}: {'no problems' if report.ok else f'{len(report.problems)} problems'}")
     ok, interrupted = report.ok, False
     if k is not None:
         from w2s_bench.referee.rerun import ACCURACY, CHANGED, rerun_cells

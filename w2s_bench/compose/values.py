@@ -171,7 +171,7 @@ def _literal(value: Any) -> Any:
         return [_literal(v) for v in value]
     if isinstance(value, dict):
         return {k: _literal(v) for k, v in value.items()}
-    return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + "\\${", value) if isinstance(value, str) else value
+    return re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + "\\${", value) if isinstance(value, str) else value
 
 
 def _write(value: Any) -> str:
