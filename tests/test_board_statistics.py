@@ -91,14 +91,17 @@ def test_the_fast_draw_is_the_slow_one():
 def test_boards_without_truth_to_find_find_nothing():
     """At most 5 % of boards on which every mitigation is naive in truth claim a difference in their overall family.
 
-    Of 320 boards `limit` or more with a false claim fail this test: 1 draw in 1,000 at a true rate of 5 %, more than
-    9 in 10 at 12 %. Both shares are asserted, so that the test cannot lose its power unnoticed.
+    Of 320 boards, 30 (`limit`) or more with a false claim fail this test. By the binomial that is 8 draws in 10,000 at
+    a true rate of 5 %, and 94 in 100 at 12 %; both are asserted, so that the test cannot lose its power unnoticed.
+    Measured over 40 draws of 320: with `comparison.ALPHA` at 0.05 the boards' true rate is 4.3 % (Holm's rule is a
+    bound), 8 to 23 boards a draw are wrong and no draw fails; with 0.145 in its place the rate is 12.1 %, and 39 of
+    40 draws fail.
     """
     boards = 320
     limit = int(stats.binom.isf(0.001, boards, 0.05)) + 1
     assert stats.binom.sf(limit - 1, boards, 0.05) < 0.001
     assert stats.binom.sf(limit - 1, boards, 0.12) > 0.9
-    scene = Scene("small", World(5, 200), tasks=2, gaps=(0.2, 0.2), mitigations=4)
+    scene = Scene("small", World(10, 60), tasks=2, gaps=(0.3,), mitigations=3)
     rng = np.random.default_rng(2)
     wrong = sum(claims_of(scene, rng).overall.any() for _ in range(boards))
     assert wrong < limit, f"{wrong} of {boards} boards claim what is not there; {limit} would be too many"
