@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import re
 import sys
@@ -12,6 +11,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from support.bench import accuracy, student_of, supervisor
 
 from w2s_bench import events, hookspecs
 from w2s_bench.interfaces import FitContext, Recipe, Sizes, TaskInfo
@@ -145,16 +145,15 @@ MITIGATIONS = [name for name, code in PLUGINS.items() if "register_mitigations" 
 
 @pytest.mark.parametrize("name", MITIGATIONS)
 def test_mitigation_examples_train_a_student(name, load):
-    bench = _bench()
     entry = load(PLUGINS[name]).get("mitigation", name)
     asked = {i.hook: 0 for i in stacking.implementations(entry.cls)}
     for hook in asked:
         setattr(entry.cls, hook, _counting(getattr(entry.cls, hook), hook, asked))
-    supervisors = [bench.supervisor(words=40), bench.supervisor(words=48)]
+    supervisors = [supervisor(words=40), supervisor(words=48)]
     recipe = Recipe(body_lr=1e-2, head_lr=1e-2, epochs=4)
-    student = bench.student_of([(name, entry.build)], supervisors, recipe=recipe)
+    student = student_of([(name, entry.build)], supervisors, recipe=recipe)
     assert all(asked.values()), f"never asked: {asked}"
-    assert bench.accuracy(student) > 0.6
+    assert accuracy(student) > 0.6
 
 
 def _counting(method, hook, asked):
@@ -166,15 +165,6 @@ def _counting(method, hook, asked):
         return method(*args, **kwargs)
 
     return counted
-
-
-def _bench():
-    path = Path(__file__).parent / "support/bench.py"
-    spec = importlib.util.spec_from_file_location("docs_bench", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_task_supervisor_and_student_examples_work_together(load, tmp_path):

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
-import sys
 from dataclasses import astuple
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import torch
 
 from w2s_bench import hookimpl
+from w2s_bench.conformance.toy import ToyStudent, ToySupervisor, ToyTask
 from w2s_bench.interfaces import FitContext, Inputs, Recipe, Round, Sizes, Split, TaskInfo
 from w2s_bench.seeds import derive
 from w2s_bench.training.batches import Batch
@@ -23,11 +21,6 @@ from w2s_bench.training.stack import Stack
 
 torch.set_num_threads(1)
 
-spec = importlib.util.spec_from_file_location("toy", Path(__file__).with_name("toy.py"))
-assert spec and spec.loader
-toy = sys.modules.setdefault("toy", importlib.util.module_from_spec(spec))
-spec.loader.exec_module(toy)
-
 TASK = TaskInfo("toy", "classification", 2, ["below", "above"])
 SIZES = Sizes(n_supervision=400, n_transfer=480, n_validation=200, n_test=1000)
 RECIPE = Recipe(body_lr=1e-2, head_lr=1e-2, epochs=2)
@@ -35,7 +28,7 @@ RECIPE = Recipe(body_lr=1e-2, head_lr=1e-2, epochs=2)
 
 def supervisor(seed: int = 0, **options):
     """Returns a toy supervisor fitted on the supervision split."""
-    made = toy.ToySupervisor(toy.ToySupervisor.Options(**options))
+    made = ToySupervisor(ToySupervisor.Options(**options))
     split = data(seed)["supervision"]
     made.fit(split.inputs, split.truth, FitContext(TASK, 0, RECIPE))
     return made
@@ -44,7 +37,7 @@ def supervisor(seed: int = 0, **options):
 @functools.cache
 def data(seed: int = 0):
     """Returns the toy splits with equal classes: three in four toy texts lie below, and chance would not be .5."""
-    drawn = toy.ToyTask().load(seed, Sizes(*(3 * n for n in astuple(SIZES))))[1]
+    drawn = ToyTask().load(seed, Sizes(*(3 * n for n in astuple(SIZES))))[1]
     splits = {}
     for name, size in zip(("supervision", "transfer", "validation", "test"), astuple(SIZES), strict=True):
         split = drawn[name]
@@ -65,8 +58,8 @@ def student_of(members, supervisors, seed=0, recipe=RECIPE, width=128, meter=Non
     validation = splits["validation"].inputs
     own = torch.from_numpy(np.stack([s.label(validation) for s in supervisors])).float()
     asked = [FrozenSupervisor(f"toy_{k}", lambda s=s: s, meter) for k, s in enumerate(supervisors)]
-    model = toy.ToyStudent(toy.ToyStudent.Options(width=width))
-    small = toy.ToyStudent(toy.ToyStudent.Options(width=16))
+    model = ToyStudent(ToyStudent.Options(width=width))
+    small = ToyStudent(ToyStudent.Options(width=16))
     stage = StageContext(TASK, seed, meter, {"strong": (model.backbone, recipe), "toy_small": (small.backbone, recipe)})
     pool = Pool(TASK, inputs, votes, validation, own, asked, rngs, lambda: torch.zeros(len(inputs), 4))
     return train_student(stage, Stack(members, rngs), pool)

@@ -1,4 +1,4 @@
-"""A benchmark in miniature, loaded like any third party's plugin file: `--plugins tests/toy.py`."""
+"""A benchmark in miniature, loaded like any third party's plugin file: `--plugins tests/support/toy.py`."""
 
 from w2s_bench import hookimpl
 from w2s_bench.conformance.toy import ToyStudent, ToySupervisor, ToyTask
