@@ -1,11 +1,10 @@
-"""The docs say what is: hooks have their headings, examples run, links lead somewhere, commands exist."""
+"""The docs say what is: hooks have their headings, examples run, links lead somewhere."""
 
 from __future__ import annotations
 
 import inspect
 import re
 import sys
-import textwrap
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -243,20 +242,6 @@ def test_files_shown_are_the_files():
     for path in DOCS:
         for name, code in re.findall(r"<!-- file: (\S+) -->\n+```\w+\n(.*?)^```$", path.read_text(), re.M | re.S):
             assert (ROOT / name).read_text() == code, f"{path.name} shows another {name} than the one in the repository"
-
-
-def test_commands_in_the_docs_exist():
-    from w2s_bench.cli.main import cli
-
-    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M))
-    for path in DOCS:
-        for code in snippets(path.read_text(), "sh"):
-            for line in textwrap.dedent(code).splitlines():
-                words = line.split()
-                if words[:1] == ["w2s"] and not words[1].startswith("-"):
-                    assert words[1] in cli.list_commands(None), f"{path.name}: {line}"
-                if words[:1] == ["make"]:
-                    assert set(words[1:]) <= targets, f"{path.name}: {line}"
 
 
 METHODS = (ROOT / "docs" / "methods.md").read_text()
