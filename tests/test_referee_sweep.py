@@ -255,25 +255,6 @@ def test_half_a_record_is_no_record(bench):
     assert bench.results() == before
 
 
-def test_the_server_that_dies_takes_only_what_ran(bench):
-    from support.referee_bench import engine
-
-    nap = ("trick", {"fault": "nap 1000"})
-    import threading
-
-    def kill_when_it_naps():
-        while not any(p["names"][-1:] == ["trick"] for p in bench.diary()):
-            time.sleep(0.05)
-        engine()._server.kill()
-
-    thread = threading.Thread(target=kill_when_it_naps)
-    thread.start()
-    outcome = bench.go(cell(nap))
-    thread.join()
-    assert outcome.failed == 1 and "lost with the process that starts workers" in bench.record()["reason"]
-    assert bench.go(cell("trick_b")).ok == 1
-
-
 def test_inline_engine_does_the_same(bench, tmp_path):
     bench.go(cell("trick"), cell(("trick_b", {"fault": "raise"})))
     inline = Bench(tmp_path / "inline")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -50,6 +51,20 @@ def run(folder: str) -> None:
 
 def misbehave(fault: str, place: Path) -> None:
     """Does what a fault says, where it is one of the process's."""
+    workers = place.parent.parent / "workers"
+    if fault.startswith("daemon"):
+        start_daemon(workers)
+        fault = fault.removeprefix("daemon").strip()
+    if fault == "kill parent":
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(1000)
+    if fault == "stop parent":
+        os.kill(os.getppid(), signal.SIGSTOP)
+    if fault == "kill neighbour":
+        os.kill(neighbour(workers, alive=True), signal.SIGKILL)
+    if fault == "outlast neighbour":
+        neighbour(workers, alive=False)
+        assert all(lives(int(p.name.split("-")[1])) for p in workers.glob("daemon-*"))
     if fault == "raise":
         exchange.write_json(place / "error.json", {"message": "trick raised ValueError: no", "traceback": "Trace ..."})
         sys.exit(1)
@@ -72,10 +87,44 @@ def misbehave(fault: str, place: Path) -> None:
         import subprocess
 
         child = subprocess.Popen(["sleep", "1000"])
-        (place.parent.parent / "workers" / "child").write_text(str(child.pid))
+        (workers / "child").write_text(str(child.pid))
         time.sleep(1000)
     if fault.startswith("nap"):
         time.sleep(float(fault.removeprefix("nap ")))
+
+
+def lives(pid: int) -> bool:
+    """Returns whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def neighbour(workers: Path, alive: bool) -> int:
+    """Returns a worker that began to train after this one, once it runs, or has run."""
+    own = next((workers / "diary").glob(f"*-{os.getpid()}.json"))
+    while True:
+        for page in sorted(p for p in (workers / "diary").glob("*.json") if p.name > own.name):
+            pid = int(page.stem.split("-")[1])
+            if lives(pid) == alive and json.loads(page.read_text())["stage"] == "train":
+                return pid
+        time.sleep(0.01)
+
+
+def start_daemon(folder: Path) -> None:
+    """Leaves two processes in sessions of their own, one below the other, that are deaf to SIGTERM and no children."""
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            os.fork()
+            os.setsid()
+            (folder / f"daemon-{os.getpid()}").touch()
+            time.sleep(1000)
+        os._exit(0)
+    while len(list(folder.glob("daemon-*"))) < 2:
+        time.sleep(0.01)
 
 
 def supervise(job: Job, place: Path, fault: str) -> None:

@@ -34,6 +34,9 @@ OUTPUT = "\n--- output\n"
 TAIL = 20_000
 """Bytes of a worker's output that come with its end."""
 
+KILLED = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""What ends a process from outside: a lack of memory, somebody at the keyboard, another worker."""
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -41,13 +44,15 @@ class Ended:
 
     key: str
     status: str
-    """ok, failed or timeout."""
+    """ok, failed, timeout, or lost: killed, maybe through no fault of its own."""
     reason: str = ""
     details: str = ""
     """Traceback and the end of the worker's output."""
     seconds: float = 0.0
     memory: int = 0
     """Peak bytes of the process, 0 where unknown."""
+    alone: bool = False
+    """lost: nothing else ran beside it."""
 
 
 class Engine(Protocol):
@@ -118,6 +123,7 @@ class LocalEngine:
     _server: subprocess.Popen[bytes] | None = None
     _workers: dict[int, _Worker] = field(default_factory=dict)
     _next: int = 0
+    _ready: bool = False
     _pending: bytes = b""
 
     def submit(self, key: str, target: str, folder: Path) -> None:
@@ -136,6 +142,8 @@ class LocalEngine:
         for number, worker in self._workers.items():
             if now >= worker.deadline and not worker.timed_out:
                 worker.timed_out = True
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self._server.pid, signal.SIGCONT)  # a plugin may have stopped its parent
                 self._ask(kill=number)
         nearest = min((w.deadline - now for w in self._workers.values() if not w.timed_out), default=seconds)
         handle = self._server.stdout.fileno()
@@ -157,7 +165,7 @@ class LocalEngine:
         try:
             self._server.wait(timeout=10)
         except subprocess.TimeoutExpired:
-            self._server.kill()
+            os.killpg(self._server.pid, signal.SIGKILL)
             self._server.wait()
         self._server.stdout.close()
         self._server, self._workers, self._pending = None, {}, b""
@@ -170,9 +178,11 @@ class LocalEngine:
         environment |= {"OPENBLAS_NUM_THREADS": "1"}  # starts its threads at import, before the fork
         path = json.dumps([os.path.abspath(p) for p in sys.path])
         arguments = [sys.executable, "-c", server.BOOT + "server.main()", path, json.dumps(self.preload)]
+        self._ready = False
         self._server = subprocess.Popen(
-            arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd=os.path.abspath(os.sep)
-        )
+            arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd=os.path.abspath(os.sep),
+            start_new_session=True,  # whoever kills the referee's group leaves it alive to end the workers
+        )  # fmt: skip
 
     def _ask(self, **request: Any) -> None:
         assert self._server is not None and self._server.stdin is not None
@@ -181,6 +191,7 @@ class LocalEngine:
             self._server.stdin.flush()
 
     def _hear(self, answer: dict[str, Any]) -> list[Ended]:
+        self._ready = self._ready or "ready" in answer
         if "pid" in answer:  # from here on the clock runs: not while the server still loads
             worker = self._workers[answer["id"]]
             worker.started = time.monotonic()
@@ -196,7 +207,9 @@ class LocalEngine:
         if worker.timed_out and code == -signal.SIGKILL:
             reason = f"took longer than engine.timeout_s={self.timeout_s:g} and was killed"
             return [Ended(worker.key, "timeout", reason, details, seconds, answer["memory"])]
-        return [Ended(worker.key, "failed", message or _death(code), details, seconds, answer["memory"])]
+        status = "lost" if message is None and -code in KILLED else "failed"
+        reason, alone = message or _death(code), not self._workers
+        return [Ended(worker.key, status, reason, details, seconds, answer["memory"], alone)]
 
     def _server_died(self) -> list[Ended]:
         """Returns what the server took along; the next submit starts another."""
@@ -205,12 +218,12 @@ class LocalEngine:
         self._server.stdout.close()
         with contextlib.suppress(BrokenPipeError):
             self._server.stdin.close()
-        lost, never_ran = list(self._workers.values()), all(w.deadline == float("inf") for w in self._workers.values())
+        lost = list(self._workers.values())
         self._server, self._workers, self._pending = None, {}, b""
-        if never_ran:
+        if not self._ready:
             raise W2SError(f"the process that starts workers {_death(code)} before any worker ran; try engine=inline")
         reason = f"was lost with the process that starts workers, which {_death(code)}"
-        return [Ended(w.key, "failed", reason) for w in lost]
+        return [Ended(w.key, "lost", reason, last_words(w.folder)[1], alone=len(lost) == 1) for w in lost]
 
 
 def _death(code: int) -> str:

@@ -60,6 +60,10 @@ class Progress:
         """Shows a stage as running."""
         self.running[stage.digest] = (plain(stage.label, 200), time.monotonic())
 
+    def stopped(self, stage: Stage) -> None:
+        """Shows a stage no longer as running; it is still to be done."""
+        self.running.pop(stage.digest, None)
+
     def ended(self, stage: Stage, seconds: float | None) -> None:
         """Counts a stage as done; None where there was nothing to do."""
         self.running.pop(stage.digest, None)

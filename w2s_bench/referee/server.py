@@ -2,8 +2,9 @@
 
 Started by `engines.LocalEngine`. It reads one JSON object a line, {"id", "target", "folder"} or {"kill": id}, and
 writes {"ready"}, then {"id", "pid"} and {"id", "status", "memory"} (wait status, peak bytes) for each worker. A worker
-leads a session of its own in its own folder, so that it can be killed with all its children, and dies when this process
-does; this process ends, and takes the workers along, when its standard input closes, which a killed referee sees to.
+leads a session of its own in its own folder. What it started ends with it, before its status is written (Linux: all
+descendants, elsewhere those of its process group). This process ends, and takes the workers along, when its standard
+input closes, which a killed referee sees to. Killed itself, it leaves that to its guard, the process that it came from.
 
 Not multiprocessing's fork server: that one runs the parent's main script again in each child, leaves children alive
 when the parent is killed, and says nothing about what a child used.
@@ -17,7 +18,6 @@ import json
 import os
 import select
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -25,6 +25,8 @@ import traceback
 import warnings
 from collections.abc import Callable
 from typing import Any
+
+from w2s_bench.referee.processes import adopt_orphans, kill_children
 
 BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from w2s_bench.referee import server; "
 """Makes a fresh interpreter see what the referee sees, wherever that was installed."""
@@ -42,8 +44,10 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)  # nothing that a library prints gets between the answers
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the referee decides
+    adopt_orphans()
     may_fork = sys.platform == "linux"
     if may_fork:
+        _leave_guard(requests, answers)
         for module in json.loads(sys.argv[2]):
             try:
                 importlib.import_module(module)
@@ -51,6 +55,22 @@ def main() -> None:
                 print(f"w2s: {module} could not be loaded in advance: {error}", file=sys.stderr)
         may_fork = threading.active_count() == 1  # a library that runs threads of its own makes forks unsafe
     _Server(requests, answers, may_fork).serve()
+
+
+def _leave_guard(*handles: int) -> None:
+    """Returns in a child process; this one waits for its end, kills what is left of the workers, and ends likewise."""
+    server = os.fork()
+    if server == 0:
+        adopt_orphans()
+        return
+    for handle in handles:
+        os.close(handle)
+    _, status = os.waitpid(server, 0)
+    kill_children()
+    code = os.waitstatus_to_exitcode(status)
+    if code < 0:
+        os.kill(os.getpid(), -code)
+    os._exit(code)
 
 
 class _Server:
@@ -85,6 +105,7 @@ class _Server:
         finally:
             for pid in self.workers:
                 _kill(pid)
+            kill_children()
 
     def say(self, **answer: Any) -> None:
         os.write(self.answers, json.dumps(answer).encode() + b"\n")
@@ -111,7 +132,6 @@ class _Server:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for handle in (self.requests, self.answers, self.bell, self.ring):
                 os.close(handle)
-            os.setsid()
             live(target, folder)
         finally:
             os._exit(1)  # never back into the server's loop
@@ -120,21 +140,19 @@ class _Server:
     def spawn(self, target: str, folder: str) -> int:
         code = BOOT + "server.live(*sys.argv[2:])"
         arguments = [sys.executable, "-c", code, json.dumps(sys.path), target, folder]
-        return subprocess.Popen(arguments, start_new_session=True).pid
+        return os.posix_spawn(sys.executable, arguments, os.environ)  # a Popen would wait for it, and so would `reap`
 
     def reap(self) -> None:
-        while self.workers:
-            try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            number = self.workers.pop(pid, None)
-            if number is not None:
-                _kill(pid, group_only=True)  # children that the worker left behind
-                memory = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-                self.say(id=number, status=status, memory=memory)
+        ended = []
+        for pid in self.workers:
+            reaped, status, usage = os.wait4(pid, os.WNOHANG)
+            if reaped:
+                ended.append((pid, status, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)))
+        for pid, status, memory in ended:
+            number = self.workers.pop(pid)
+            _kill(pid, group_only=True)
+            kill_children(keep=self.workers)
+            self.say(id=number, status=status, memory=memory)
 
 
 def live(target: str, folder: str) -> None:
@@ -142,6 +160,8 @@ def live(target: str, folder: str) -> None:
     parent = os.getppid()
     code = 1
     try:
+        os.setsid()
+        adopt_orphans()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.chdir(folder)
         log = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -164,6 +184,7 @@ def live(target: str, folder: str) -> None:
 def _die_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.25)
+    kill_children()
     os.killpg(0, signal.SIGKILL)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import heapq
 import shutil
 import signal
 import threading
@@ -27,6 +26,7 @@ from w2s_bench.referee.plan import Plan, PlannedCell, Stage, plan_cells
 from w2s_bench.referee.progress import Progress
 from w2s_bench.referee.provenance import without_machine
 from w2s_bench.referee.records import Recorder
+from w2s_bench.referee.schedule import Schedule
 from w2s_bench.referee.sources import Changed, Sources
 from w2s_bench.referee.store import Announcement, Store, explained
 from w2s_bench.store.escape import plain
@@ -143,27 +143,11 @@ class _Sweep:
         self.plugins = list(registry.extra) or list(run.plugins)
         self.recorder = Recorder(run, registry, store)
         self.sources = Sources(registry, plan)
+        self.schedule = Schedule(plan)
         self.began = time.monotonic()
         self.ok = self.failed = 0
-        self.found: dict[str, Path] = {}
         self.computed: set[str] = set()
-        self.cells = {cell.digest: cell for cell in plan.cells}
-        """Those without a record yet."""
-        self.users: dict[str, set[str]] = {d: set() for d in self.stages}
-        """Cells that still wait for a stage."""
-        self.after: dict[str, list[str]] = {d: [] for d in self.stages}
-        self.unmet = {d: set(s.needs) for d, s in self.stages.items()}
-        self.lacking = {cell.digest: len(set(cell.stages)) for cell in plan.cells}
-        for cell in plan.cells:
-            for digest in cell.stages:
-                self.users[digest].add(cell.digest)
-        for digest, stage in self.stages.items():
-            for need in stage.needs:
-                self.after[need].append(digest)
-        self.order = {d: i for i, d in enumerate(self.stages)}
-        self.ready: list[tuple[int, int, str]] = []
-        self.elsewhere: list[str] = []
-        """Stages that another process computes."""
+        """Stages that ran in this sweep and that no record has counted yet."""
         self.folders: dict[str, Path] = {}
         """Of running stages."""
         self._said = 0.0
@@ -171,38 +155,33 @@ class _Sweep:
     def go(self) -> None:
         """Returns when every cell has a record."""
         cached = {d: place for d, s in self.stages.items() if (place := self.cache.find(s)) is not None}
-        self.registry.observe(events.RunStarted(len(self.cells), len(self.stages), len(cached)))
+        self.registry.observe(events.RunStarted(len(self.schedule.cells), len(self.stages), len(cached)))
         for digest, place in cached.items():
             self.finished(digest, place, None)
         for digest in self.stages:
-            if digest not in self.found and not self.unmet[digest]:
-                self.queue(digest)
-        while self.cells:
+            self.schedule.offer(digest)
+        while self.schedule.cells:
             self.start_ready()
             self.announce()
-            for ended in self.engine.wait(0.2 if self.elsewhere else 1.0):
-                self.ended(ended)
-            retry, self.elsewhere = self.elsewhere, []
-            for digest in retry:
-                self.queue(digest)
-
-    def queue(self, digest: str) -> None:
-        heapq.heappush(self.ready, (-len(self.users[digest]), self.order[digest], digest))
+            if self.folders:
+                for ended in self.engine.wait(0.2 if self.schedule.elsewhere else 1.0):
+                    self.ended(ended)
+            elif self.schedule.elsewhere:
+                time.sleep(0.2)
+            self.schedule.resume()
 
     def start_ready(self) -> None:
-        while self.ready and len(self.folders) < self.engine.slots:
-            digest = heapq.heappop(self.ready)[2]
-            stage = self.stages[digest]
-            if not self.users[digest]:
-                self.progress.dropped(stage)
-                continue
+        while len(self.folders) < self.engine.slots:
+            stage = self.schedule.next(self.folders)
+            if stage is None:
+                return
             if not self.cache.lock(stage):
-                self.elsewhere.append(digest)
+                self.schedule.defer(stage.digest)
                 continue
             place = self.cache.find(stage)  # somebody else may have been faster
             if place is not None:
                 self.cache.unlock(stage)
-                self.finished(digest, place, None)
+                self.finished(stage.digest, place, None)
                 continue
             self.start(stage)
 
@@ -213,7 +192,8 @@ class _Sweep:
                 prepare.write_order(folder, stage, self.plugins)
             else:
                 folder, target = self.cache.job_folder(), self.worker
-                handover.fill(folder, stage, self.found, self.run, self.plugins, self.cache.workers)
+                artefacts = self.schedule.artefacts
+                handover.fill(folder, stage, artefacts, self.run, self.plugins, self.cache.workers)
         self.folders[stage.digest] = folder
         self.progress.started(stage)
         self.engine.submit(stage.digest, target, folder)
@@ -243,9 +223,14 @@ class _Sweep:
         if place is not None:
             self.computed.add(stage.digest)
             self.finished(stage.digest, place, ended.seconds)
+        elif status == "lost" and self.schedule.runs_again(stage.digest, ended.alone):
+            self.progress.stopped(stage)
+            self.progress.say(f"{stage.label}: {reason}; it runs again, with nothing beside it")
         else:
+            if status == "lost":
+                status, reason = "failed", f"{reason}; twice so while nothing else ran"
             reason = without_machine(reason, folder, self.cache.root, self.run.store)
-            self.lost(stage, status, reason)
+            self.give_up(stage, status, reason)
             if note:
                 self.progress.say(f"    its traceback and output: {note}")
 
@@ -257,7 +242,7 @@ class _Sweep:
             if exchange.read_json(folder / "out" / "info.json")["fingerprint"] != stage.fingerprint:
                 raise Changed(f"the data of task {stage.task.name!r}")
             return
-        handover.check_results(folder, stage, handover.Prepared.read(self.found[stage.needs[0]]))
+        handover.check_results(folder, stage, handover.Prepared.read(self.schedule.artefacts[stage.needs[0]]))
         spent = exchange.read_json(cost)
         if not spent.get("peak_memory_bytes"):
             exchange.write_json(cost, spent | {"peak_memory_bytes": ended.memory})
@@ -267,47 +252,45 @@ class _Sweep:
 
     def finished(self, digest: str, place: Path, seconds: float | None) -> None:
         stage = self.stages[digest]
-        self.found[digest] = place
         self.progress.ended(stage, seconds)
         self.registry.observe(events.StageFinished(stage.kind, stage.label, seconds or 0.0, seconds is None))
-        for later in self.after[digest]:
-            self.unmet[later].discard(digest)
-            if not self.unmet[later] and later not in self.found:
-                self.queue(later)
-        users, self.users[digest] = self.users[digest], set()
-        for name in sorted(users):
-            self.lacking[name] -= 1
-            if self.lacking[name] == 0:
-                self.score(self.cells.pop(name))
+        for cell in self.schedule.complete(digest, place):
+            self.score(cell)
 
     def score(self, cell: PlannedCell) -> None:
         try:
-            record = self.recorder.write_result(cell, self.found, self.computed)
+            record = self.recorder.write_result(cell, self.schedule.artefacts, self.computed)
         except W2SError as error:
             note = self.cache.note_failure(self.stages[cell.train], f"{cell.cell.label()}\n{traceback.format_exc()}")
             self.fail(cell, "failed", str(error))
             self.progress.say(f"    its traceback: {note}")
             return
         self.ok += 1
+        self.close(cell)
         self.progress.cell_done(cell, record)
 
-    def lost(self, stage: Stage, status: str, reason: str) -> None:
-        """Writes off the cells that need the stage."""
+    def give_up(self, stage: Stage, status: str, reason: str) -> None:
+        """Records the cells that need a stage as without a result."""
         if stage.kind != "train":
             reason = f"{stage.label}: {reason}"
-        for name in sorted(self.users[stage.digest]):
-            cell = self.cells.pop(name)
-            for digest in cell.stages:
-                self.users[digest].discard(name)
+        cells = [self.schedule.cells[name] for name in sorted(self.schedule.users[stage.digest])]
+        for cell in cells:
             self.fail(cell, status, reason)
-        self.progress.dropped(stage)
+        if not cells:
+            self.progress.dropped(stage)
 
     def fail(self, cell: PlannedCell, status: str, reason: str) -> None:
         self.failed += 1
         reason = plain(reason, 500)
         self.recorder.write_failure(cell, status, reason)
+        self.close(cell)
         self.progress.cell_failed(cell, status, reason)
         self.registry.observe(events.RunFailed(cell.cell.label(), status, reason))
+
+    def close(self, cell: PlannedCell) -> None:
+        for stage in self.schedule.close(cell):
+            if stage.digest not in self.folders:
+                self.progress.dropped(stage)
 
     def announce(self) -> None:
         if time.monotonic() - self._said < 2.0:
@@ -317,7 +300,7 @@ class _Sweep:
         self.announcement.say(
             suite=self.run.suite,
             running=[self.stages[d].label for d in self.folders],
-            cells={"done": self.ok, "failed": self.failed, "left": len(self.cells)},
+            cells={"done": self.ok, "failed": self.failed, "left": len(self.schedule.cells)},
             seconds=round(self._said - self.began, 1),
             seconds_left=None if left is None else round(left, 1),
         )

@@ -1,0 +1,98 @@
+"""Which stages can start and which cells are complete, as artefacts come and go. Names only: no process, no file."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Container
+from pathlib import Path
+
+from w2s_bench.referee.plan import Plan, PlannedCell, Stage
+
+LOSSES = 2
+"""How often a stage may be lost while nothing else runs before it is taken to be the cause."""
+
+
+class Schedule:
+    """The stages and cells of a plan. Stages that most cells wait for go first."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.stages = plan.stages
+        self.cells = {cell.digest: cell for cell in plan.cells}
+        """Those without a record yet."""
+        self.users: dict[str, set[str]] = {digest: set() for digest in plan.stages}
+        """Of each stage, the cells without a record that need it."""
+        self.artefacts: dict[str, Path] = {}
+        """What stages left, by digest."""
+        self._dependents: dict[str, list[str]] = {digest: [] for digest in plan.stages}
+        for cell in plan.cells:
+            for digest in cell.stages:
+                self.users[digest].add(cell.digest)
+        for digest, stage in plan.stages.items():
+            for need in stage.needs:
+                self._dependents[need].append(digest)
+        self._order = {digest: i for i, digest in enumerate(plan.stages)}
+        self._queue: list[tuple[int, int, str]] = []
+        self.elsewhere: list[str] = []
+        """Stages that another process computes."""
+        self._suspects: set[str] = set()
+        self._lost_alone: Counter[str] = Counter()
+
+    def offer(self, digest: str) -> None:
+        """Queues a stage where it can start."""
+        if self._can_start(digest):
+            heapq.heappush(self._queue, (-len(self.users[digest]), self._order[digest], digest))
+
+    def next(self, running: Container[str]) -> Stage | None:
+        """Returns a stage to start beside the `running` ones, None where there is none now."""
+        if self._suspects and running:
+            return None
+        for digest in sorted(self._suspects, key=self._order.__getitem__):
+            if self._can_start(digest):
+                return self.stages[digest]
+        while self._queue:
+            digest = heapq.heappop(self._queue)[2]
+            if digest not in running and self._can_start(digest):
+                return self.stages[digest]
+        return None
+
+    def defer(self, digest: str) -> None:
+        """Puts off a stage that another process computes."""
+        self.elsewhere.append(digest)
+
+    def resume(self) -> None:
+        """Queues again what was put off."""
+        deferred, self.elsewhere = self.elsewhere, []
+        for digest in deferred:
+            self.offer(digest)
+
+    def complete(self, digest: str, artefact: Path) -> list[PlannedCell]:
+        """Returns the cells of which nothing is missing any more, now that a stage has left its artefact."""
+        self.artefacts[digest] = artefact
+        self._suspects.discard(digest)
+        for dependent in self._dependents[digest]:
+            self.offer(dependent)
+        cells = [self.cells[name] for name in sorted(self.users[digest])]
+        return [cell for cell in cells if all(d in self.artefacts for d in cell.stages)]
+
+    def runs_again(self, digest: str, alone: bool) -> bool:
+        """Returns whether a stage that was lost with its process gets another try, in which nothing runs beside it."""
+        self._lost_alone[digest] += alone
+        if self._lost_alone[digest] >= LOSSES:
+            return False
+        self._suspects.add(digest)
+        return True
+
+    def close(self, cell: PlannedCell) -> list[Stage]:
+        """Returns the stages without an artefact that nobody needs any more, now that a cell has a record."""
+        del self.cells[cell.digest]
+        for digest in cell.stages:
+            self.users[digest].discard(cell.digest)
+        idle = [d for d in dict.fromkeys(cell.stages) if not self.users[d] and d not in self.artefacts]
+        self._suspects.difference_update(idle)
+        return [self.stages[d] for d in idle]
+
+    def _can_start(self, digest: str) -> bool:
+        needs = self.stages[digest].needs
+        wanted = self.users[digest] and digest not in self.artefacts and digest not in self.elsewhere
+        return bool(wanted) and all(d in self.artefacts for d in needs)
