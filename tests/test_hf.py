@@ -44,6 +44,9 @@ def make(folder: Path, family: str) -> Path:
         "roberta": lambda: tf.RobertaModel(tf.RobertaConfig(**wide, max_position_embeddings=34, pad_token_id=0)),
         "gpt2": lambda: tf.GPT2Model(tf.GPT2Config(n_embd=32, n_layer=2, n_head=2, vocab_size=66, n_positions=32)),
         "llama": lambda: tf.LlamaModel(tf.LlamaConfig(**wide, num_key_value_heads=1, max_position_embeddings=32)),
+        "opt": lambda: tf.OPTModel(  # as OPT-350m: states projected to fewer numbers than they have inside
+            tf.OPTConfig(**SIZE, ffn_dim=64, word_embed_proj_dim=16, do_layer_norm_before=False, dropout=0.0)
+        ),
         "t5": lambda: tf.T5Model(tf.T5Config(d_model=32, d_kv=16, d_ff=64, num_layers=2, num_heads=2, vocab_size=66)),
     }[family]()
     with torch.no_grad():  # larger than at the start of training, so that every word and position tells
@@ -88,7 +91,7 @@ def features(backbone: Backbone, texts: list[str], pad: int, left: bool = False)
 
 
 @pytest.mark.parametrize("pooling", ["auto", "last", "mean", "cls"])
-@pytest.mark.parametrize("family", ["bert", "roberta", "gpt2", "llama", "t5"])
+@pytest.mark.parametrize("family", ["bert", "roberta", "gpt2", "llama", "opt", "t5"])
 def test_features_do_not_depend_on_padding_or_company(models, family, pooling):
     backbone = student(models(family), pooling=pooling).backbone(0)
     alone = torch.cat([features(backbone, [text], 0) for text in TEXTS])
@@ -105,6 +108,18 @@ def test_features_do_not_depend_on_padding_or_company(models, family, pooling):
 )
 def test_auto_pooling_follows_what_the_network_does(models, family, pooling):
     assert student(models(family)).backbone(0).identity["pooling"] == pooling
+
+
+@pytest.mark.parametrize("tune", ["full", "probe", "lora"])
+def test_a_network_that_projects_its_states_trains(models, tune):
+    context = FitContext(TaskInfo("toy", "classification", 2, ["a", "b"]), 3, Recipe(epochs=4, batch_size=16))
+    supervisor = HfSupervisor(HfSupervisor.Options(model=str(models("opt")), tune=tune, body_lr=2e-3, head_lr=1e-2))
+    supervisor.fit(*lesson_of(320, 0), context)
+    inputs, truth = lesson_of(100, 1)
+    assert supervisor.fitted.classifier.head.in_features == 16
+    votes = supervisor.label(inputs)
+    np.testing.assert_allclose(votes.sum(1), 1, rtol=1e-5)
+    assert tune != "full" or (votes.argmax(1) == truth).mean() > 0.9
 
 
 def test_poolings_read_what_they_say(models):
@@ -286,6 +301,22 @@ def test_a_tokeniser_of_another_model_is_explained(models, tmp_path):
     assert backbone.encode([WORDS[0]]) == [[6]]
     with pytest.raises(W2SError, match="token 90, but the network knows 66: they"):
         backbone.encode([WORDS[-1]])
+
+
+def test_a_pad_token_outside_the_embedding_is_explained(models, tmp_path):
+    import transformers as tf
+
+    folder = tmp_path / "padded"
+    shutil.copytree(models("gpt2"), folder)
+    tokenizer = tf.AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"pad_token": "<padding>"})  # what many guides say, and then forget the next line
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(W2SError, match="pads with '<padding>', token 66, but .* ends at 65; save .*resize_token_emb"):
+        student(folder).backbone(0)
+    network = tf.AutoModel.from_pretrained(folder)
+    network.resize_token_embeddings(len(tokenizer))
+    network.save_pretrained(folder)
+    assert student(folder).backbone(0).pad_id == 66
 
 
 # --- as supervisor

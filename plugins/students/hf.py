@@ -110,7 +110,7 @@ def load_backbone(
     import torch
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-    from w2s_bench.training.pooling import Pooled, is_causal
+    from w2s_bench.training.pooling import Pooled, is_causal, width_of
 
     with _quiet():
         try:
@@ -135,6 +135,13 @@ def load_backbone(
         raise W2SError(f"{option}={identity['name']}: its tokeniser knows no words; is tokenizer.json missing?")
     words: Any = network.get_input_embeddings()
     vocabulary = words.weight.shape[0]
+    pad, pad_id = tokenizer.pad_token, tokenizer.pad_token_id
+    if pad_id is not None and pad_id >= vocabulary:
+        raise W2SError(
+            f"{option}={identity['name']}: its tokeniser pads with {pad!r}, token {pad_id}, but the network's embedding "
+            f"ends at {vocabulary - 1}; save the model again after `model.resize_token_embeddings(len(tokenizer))`, or "
+            "the tokeniser after `tokenizer.pad_token = tokenizer.eos_token`"
+        )
     if pooling == "auto":
         pooling = "last" if is_causal(network, vocabulary) else "mean"
     limit = positions(network, config, tokenizer.model_max_length)
@@ -152,11 +159,12 @@ def load_backbone(
             )
         return [row or [empty] for row in ids]
 
+    pooled = Pooled(network, pooling)
     return Backbone(
-        Pooled(network, pooling),
+        pooled,
         encode,
-        pad_id=next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0),
-        width=config.get_text_config().hidden_size,
+        pad_id=next((i for i in (pad_id, tokenizer.eos_token_id) if i is not None and i < vocabulary), 0),
+        width=width_of(pooled, vocabulary),
         identity={**identity, "pooling": pooling},
         max_length=limit,
     )

@@ -52,6 +52,20 @@ POOLINGS = {"last": last_token, "mean": mean, "cls": first_token}
 
 
 @torch.no_grad()
+def width_of(pooled: Pooled, vocabulary: int) -> int:
+    """Returns how many numbers a text's features have.
+
+    Asked of the network itself, for a configuration's `hidden_size` is the width inside: OPT-350m projects its states
+    to fewer on the way out, Reformer puts two beside each other.
+    """
+    training = pooled.training
+    ids = torch.tensor([[vocabulary // 2]], device=next(pooled.parameters()).device)
+    width = pooled.eval()(ids, torch.ones_like(ids)).shape[-1]
+    pooled.train(training)
+    return width
+
+
+@torch.no_grad()
 def is_causal(network: nn.Module, vocabulary: int) -> bool:
     """Returns True where no token sees a later one, found by changing the last of three.
 
