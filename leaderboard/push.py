@@ -30,7 +30,7 @@ w2s_bench: download them into a folder, then
     w2s verify FOLDER
     w2s board --store FOLDER --format json    # gives board.json again, byte for byte
 
-| file | holds |
+| file | contents |
 |---|---|
 | records | one JSON record for each cell, with the command that reruns it |
 | predictions | what each student answered on the test split (parquet) |
@@ -43,7 +43,7 @@ Predictions and scores together amount to the truth of the test split: keep them
 
 
 def push(store: Path, name: str) -> str:
-    """Returns the address of the commit that now holds the store; W2SError where it does not verify or is refused."""
+    """Returns the address of the commit of the uploaded store; W2SError where it does not verify or is refused."""
     done = verify_store(store)
     if not done.ok:
         raise W2SError(f"{store.name} is not uploaded: {done.problems[0]}")

@@ -19,7 +19,7 @@ from w2s_bench.board.render.table import FOOT
 HERE = Path(__file__).resolve().parent
 FACES = {"board.json": "json", "board.md": "md", "board.csv": "csv", "board.tex": "latex"}
 FRONT = "sandbox"
-"""The suite whose overall table stands in the project's README."""
+"""The suite whose overall table is in the project's README."""
 PICTURES = {
     "sandbox": "cost",
     "scaling": "scaling",
@@ -45,7 +45,7 @@ def stores() -> list[Path]:
 
 
 def rendered() -> dict[Path, str]:
-    """Returns what each rendered file should hold."""
+    """Returns the text each rendered file should have."""
     boards: dict[str, Board] = {store.name: build_board([store]) for store in stores()}
     files = {HERE / n / file: render(b, face) for n, b in boards.items() for file, face in FACES.items()}
     files[HERE / "index.html"] = as_page(list(boards.values()))
@@ -56,7 +56,7 @@ def rendered() -> dict[Path, str]:
     files[HERE / "README.md"] = INTRODUCTION + "\n".join(parts)
     readme = HERE.parent / "README.md"
     table = in_short(boards[FRONT], files[HERE / FRONT / "board.md"]) if FRONT in boards else ""
-    files[readme] = BLOCK.sub(lambda found: found[1] + table + found[2], readme.read_text(encoding="utf-8"))
+    files[readme] = BLOCK.sub(lambda block: block[1] + table + block[2], readme.read_text(encoding="utf-8"))
     return files
 
 

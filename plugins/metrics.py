@@ -23,11 +23,11 @@ def auroc(probabilities: np.ndarray, truth: np.ndarray) -> float:
     classes = probabilities.shape[1]
     areas = []
     for c in [1] if classes == 2 else range(classes):
-        own = truth == c
-        n_own, n_rest = int(own.sum()), int((~own).sum())
-        if n_own and n_rest:
+        positive = truth == c
+        n_positive, n_negative = int(positive.sum()), int((~positive).sum())
+        if n_positive and n_negative:
             ranks = _ranks(probabilities[:, c])
-            areas.append((ranks[own].sum() - n_own * (n_own + 1) / 2) / (n_own * n_rest))
+            areas.append((ranks[positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
     return float(np.mean(areas)) if areas else float("nan")
 
 

@@ -311,7 +311,7 @@ def test_a_pad_token_outside_the_embedding_is_explained(models, tmp_path):
     tokenizer = tf.AutoTokenizer.from_pretrained(folder)
     tokenizer.add_special_tokens({"pad_token": "<padding>"})  # what many guides say, and then forget the next line
     tokenizer.save_pretrained(folder)
-    with pytest.raises(W2SError, match="pads with '<padding>', token 66, but .* ends at 65; save .*resize_token_emb"):
+    with pytest.raises(W2SError, match=r"'<padding>', token 66, but .* ends at 65; save .*resize_token_emb"):
         student(folder).backbone(0)
     network = tf.AutoModel.from_pretrained(folder)
     network.resize_token_embeddings(len(tokenizer))

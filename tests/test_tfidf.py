@@ -108,7 +108,7 @@ def test_it_is_the_same_every_time():
 
 def test_what_cannot_be_learnt_is_explained():
     inputs, truth = examples(20, 0)
-    with pytest.raises(W2SError, match="holds one class alone"):
+    with pytest.raises(W2SError, match="has one class alone"):
         fitted(TfidfSupervisor.Options(), context(), inputs, np.zeros_like(truth))
     silent = Inputs(inputs.ids, ["?"] * 20)
     with pytest.raises(W2SError, match="no words in the 20 texts"):

@@ -44,7 +44,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Protocol:
-    """All that must be equal before two numbers may stand in one table; learning rates belong to the entries."""
+    """All that must be equal before two numbers may be compared in one table; learning rates belong to the entries."""
 
     metric: str = "accuracy"
     """Registered metric that floor, student and ceiling are compared on."""

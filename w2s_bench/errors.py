@@ -8,7 +8,7 @@ class W2SError(Exception):
 
 
 class UsageError(W2SError):
-    """Bad usage or configuration, said in one line. Exit status 2."""
+    """Bad usage or configuration, in one line. Exit status 2."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -58,7 +58,7 @@ def read_table(source: Path | bytes, columns: list[str] | None = None) -> pa.Tab
     """Returns the table of a parquet file or of its content, or the columns of these names that it has.
 
     All in the calling thread, from memory. `pyarrow.parquet.read_table` has threads of arrow's read ahead, whatever
-    `use_threads` says; they hold Python objects, and one that lets go of them while the interpreter is ending aborts
+    `use_threads` is; they refer to Python objects, and one that lets go of them while the interpreter is ending aborts
     the process ("terminate called without an active exception").
 
     Raises:
@@ -78,7 +78,7 @@ def parquet_of(table: pa.Table, **options: Any) -> bytes:
 
 
 def numbers_in(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
-    """Returns a column of numbers; ValueError where it has holes, TypeError where it holds no numbers.
+    """Returns a column of numbers; ValueError where it has holes, TypeError where it has no numbers.
 
     Not by arrow's own `to_numpy`: that imports pandas, which takes longer than checking a store.
     """
@@ -130,13 +130,13 @@ def write_predictions(path: Path, splits: Mapping[str, tuple[list[str], np.ndarr
     A split is its ids and its probabilities [N, C], or in a generation task its answers [N], texts.
     """
     split = [name for name, (ids, _) in splits.items() for _ in ids]
-    columns: dict[str, Any] = {"split": split, "id": [i for own, _ in splits.values() for i in own]}
+    columns: dict[str, Any] = {"split": split, "id": [i for ids, _ in splits.values() for i in ids]}
     encodings = {"id": "DELTA_BYTE_ARRAY"}
-    said = [np.asarray(own) for _, own in splits.values()]
-    if all(own.dtype.kind == "U" for own in said):
-        columns["answer"] = [text for own in said for text in own.tolist()]
+    predictions = [np.asarray(rows) for _, rows in splits.values()]
+    if all(rows.dtype.kind == "U" for rows in predictions):
+        columns["answer"] = [text for texts in predictions for text in texts.tolist()]
     else:
-        p = [row for own in said for row in own.astype(np.float32)]
+        p = [row for rows in predictions for row in rows.astype(np.float32)]
         columns["p_student"] = pa.array(p, type=pa.list_(pa.float32()))
         encodings["p_student.list.element"] = "BYTE_STREAM_SPLIT"  # two thirds of the bytes
     options = {"compression": "zstd", "use_dictionary": ["split"], "column_encoding": encodings}

@@ -1,4 +1,4 @@
-"""The Hugging Face hub: which commit a name stands for, so that a result names exactly what it rests on."""
+"""The Hugging Face hub: the commit behind a name, so that a result names exactly what it rests on."""
 
 from __future__ import annotations
 

@@ -31,8 +31,8 @@ class Inputs:
     difficulty: np.ndarray | None = None
     """[N] floats, higher is harder, known without the truth; None where the task has none."""
     candidates: list[list[str | None]] | None = None
-    """Generation tasks, in training: [C - 1][N] the answers that the columns of labels stand for, None where there is
-    none; the last column of labels stands for any other text."""
+    """Generation tasks, in training: [C - 1][N] the answers of the columns of labels, None where there is
+    none; the last column of labels is any other text."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -51,7 +51,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Split:
-    """One split with its ground truth; only tasks and the referee hold such a thing."""
+    """One split with its ground truth; only tasks and the referee ever have one."""
 
     inputs: Inputs
     truth: np.ndarray
@@ -73,7 +73,7 @@ class TaskInfo:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many examples each split holds, at most. Every task has these options."""
+    """Size of each split, at most. Every task has these options."""
 
     n_supervision: int = 4000
     """Examples with ground truth that supervisors learn from."""

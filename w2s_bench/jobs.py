@@ -10,7 +10,7 @@
     out/predictions.parquet ceiling, train: splits `test` and `transfer` (`exchange.write_predictions`)
     out/cost.json           `Cost`
     out/identity.json       names and revisions of the backbones
-    Generation tasks     truth and votes are arrays of texts, an empty one abstains; predictions hold texts
+    Generation tasks     truth and votes are arrays of texts, an empty one abstains; predictions are texts
     error.json              in place of out/: {"message": one sentence that names the culprit, "traceback": str}
 
 The folder's name, the seeds and everything else in it derive from nothing that derives from hidden truth.
@@ -63,7 +63,7 @@ class Job:
 
     @staticmethod
     def read(folder: Path) -> Job:
-        """Returns the job that lies in a folder."""
+        """Returns the job in a folder."""
         raw = exchange.read_json(folder / "job.json")
         return Job(
             task=TaskInfo(**raw.pop("task")),

@@ -26,9 +26,9 @@ def split_examples(
 ) -> dict[str, np.ndarray]:
     """Returns positions by split, each in a seeded order that owes nothing to the truth.
 
-    `truth` [N] holds class numbers from 0. `in_test` [N] booleans fix the test split: it is then the same for every
-    seed (a fixed draw where it holds more than `n_test`), and the other splits come from the rest. With `balance`
-    every split holds each class equally often, by leaving examples out. Examples of one `group` share a split.
+    `truth` [N] are class numbers from 0. `in_test` [N] booleans fix the test split: it is then the same for every
+    seed (a fixed draw where it has more than `n_test`), and the other splits come from the rest. With `balance`
+    every split has each class equally often, by leaving examples out. Examples of one `group` share a split.
     Splits are as large as asked or, where the data is short, shrunk by `SHARES`; a UsageError if one would be empty.
     """
     truth = np.asarray(truth)

@@ -1,7 +1,7 @@
 """Pretraining of a rung: a plan in, a folder out that `transformers` loads as it is.
 
 The same plan gives the same weights bit for bit on the same machine, interrupted or not: step t trains on text drawn
-from (seed, t) alone, and the resume file holds weights and optimiser state exactly.
+from (seed, t) alone, and the resume file has weights and optimiser state exactly.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def pretrain(
     `report(steps_done, loss)` is called after each step.
     """
     if (folder / "card.json").is_file():
-        raise UsageError(f"{folder}: a finished rung lies here; name another --out, or remove it first")
+        raise UsageError(f"{folder}: a finished rung is already here; name another --out, or remove it first")
     folder.mkdir(parents=True, exist_ok=True)
     world = World(plan.saliency)
     model = Ladder(Shape(plan.width, plan.layers, plan.heads, len(world.words)))
@@ -189,7 +189,7 @@ def resume(plan: PretrainConfig, file: Path, model: Ladder, optimizer: torch.opt
     with safe_open(file, "pt") as stored:
         about = json.loads(stored.metadata()["state"])
         if about["plan"] != asdict(plan):
-            raise UsageError(f"{file.parent}: holds an unfinished rung of another plan; name another --out")
+            raise UsageError(f"{file.parent}: here is an unfinished rung of another plan; name another --out")
         for name, weight in model.named_parameters():
             weight.data.copy_(stored.get_tensor(f"weight.{name}"))
             optimizer.state[weight] = {

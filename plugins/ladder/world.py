@@ -66,7 +66,7 @@ def held_out(rows: np.ndarray) -> np.ndarray:
 
 
 def held_out_sums(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Returns [N] True for the problems kept for tasks, whichever number stands first."""
+    """Returns [N] True for the problems kept for tasks, whichever number comes first."""
     return held_out(np.sort(np.stack([left, right], 1), axis=1))
 
 
@@ -110,7 +110,7 @@ class World:
         usual = np.arange(len(self.adjectives)) >= len(words.UNKIND_ADJECTIVES)
         turned = draw.rand(len(self.nouns), len(self.adjectives)) < 0.2
         self.kind = usual[None] ^ turned
-        """[24, 32] whether an adjective is kind when said of a noun; a fifth of the pairs defies the adjective."""
+        """[24, 32] whether an adjective is kind when used of a noun; a fifth of the pairs defies the adjective."""
         self.by_kindness = np.argsort(self.kind, axis=1, kind="stable")
         """[24, 32] the adjectives of each noun, the unkind ones first."""
         self.n_kind = self.kind.sum(1)
@@ -238,8 +238,8 @@ class World:
         digit, of_value = draw.randint(0, 10, n), draw.rand(n) < 0.8
         good = (value >= self.values.shape[1] // 2).astype(int)
         subject = np.where(of_value, self.values[attribute, value], self.digits[digit])
-        said = np.where(of_value, self.goodness[good], self.parity[digit % 2])
-        return [subject, np.full(n, self.index["is"]), said], [False, False, True]
+        judgement = np.where(of_value, self.goodness[good], self.parity[digit % 2])
+        return [subject, np.full(n, self.index["is"]), judgement], [False, False, True]
 
     def corpus(self, n: int, draw: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
         """Returns token ids [n, 16] of pretraining text in the shares of `MIXTURE`, and a mask of the words asked."""

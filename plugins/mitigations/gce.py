@@ -10,7 +10,7 @@ class GeneralizedCrossEntropy:
     """Losses that grow more slowly than cross-entropy on labels the student finds unlikely.
 
     Source: Zhang & Sabuncu 2018, arXiv 1805.07836, eq. 6 and 7. Formula: sum_c t_c (1 - p_c^q) / q; truncated: an
-    example whose p_c lies below k costs (1 - k^q) / q and teaches nothing. Defaults: q .7 and k .5, as there. Cost:
+    example whose p_c is below k costs (1 - k^q) / q and teaches nothing. Defaults: q .7 and k .5, as there. Cost:
     1.
     """
 

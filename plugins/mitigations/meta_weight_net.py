@@ -10,7 +10,7 @@ class MetaWeightNet:
 
     Source: Shu et al. 2019, arXiv 1902.07379, algorithm 1. Formula: weight = V(loss); a virtual step of the student
     under these weights; V descends on the loss of the stepped student on the meta set; then the real step with the
-    new weights. The meta set holds the validation examples on which all supervisors agree: no ground truth.
+    new weights. The meta set are the validation examples on which all supervisors agree: no ground truth.
     Defaults: a hidden layer of 100, Adam at 1e-3 and meta batches of 100, as there. There the student's optimiser is
     SGD and the virtual step leaves its momentum out; here it is AdamW, so the virtual step is AdamW's without its
     first moment: a step of SGD at AdamW's rates would hardly move. In a training of a few hundred steps V learns

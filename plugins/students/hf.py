@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
-"""The first of these that a folder holds is what `from_pretrained` reads."""
+"""The first of these in a folder is what `from_pretrained` reads."""
 BESIDE_WEIGHTS = ("*.json", "vocab*", "merges.txt", "*.model", "*.tiktoken")
 """Configuration and tokeniser."""
 NO_POSITIONS = 1_000_000
@@ -80,7 +80,7 @@ class HfStudent(Pretrained):
         revision: str | None = None
         """Commit, branch or tag of a model of the hub."""
         pooling: Literal["auto", "last", "mean", "cls"] = "auto"
-        """What stands for a text: the `last` token, the `mean` over tokens, the first (`cls`); `auto` takes the last
+        """What represents a text: the `last` token, the `mean` over tokens, the first (`cls`); `auto` takes the last
         token of a causal model, the mean of a bidirectional one."""
         max_length: int = 256
         """Tokens kept of a text, from its start."""
@@ -138,9 +138,9 @@ def load_backbone(
     pad, pad_id = tokenizer.pad_token, tokenizer.pad_token_id
     if pad_id is not None and pad_id >= vocabulary:
         raise W2SError(
-            f"{option}={identity['name']}: its tokeniser pads with {pad!r}, token {pad_id}, but the network's embedding "
-            f"ends at {vocabulary - 1}; save the model again after `model.resize_token_embeddings(len(tokenizer))`, or "
-            "the tokeniser after `tokenizer.pad_token = tokenizer.eos_token`"
+            f"{option}={identity['name']}: its tokeniser pads with {pad!r}, token {pad_id}, but the network's "
+            f"embedding ends at {vocabulary - 1}; save the model after `model.resize_token_embeddings(len(tokenizer))`"
+            ", or the tokeniser after `tokenizer.pad_token = tokenizer.eos_token`"
         )
     if pooling == "auto":
         pooling = "last" if is_causal(network, vocabulary) else "mean"
@@ -211,7 +211,7 @@ def _quiet() -> Iterator[None]:
 
 def folder_digest(folder: Path) -> str:
     """Returns 32 hex digits over the weights, configuration and tokeniser in a folder."""
-    weights = next((found for pattern in WEIGHTS if (found := list(folder.glob(pattern)))), [])
+    weights = next((fitting for pattern in WEIGHTS if (fitting := list(folder.glob(pattern)))), [])
     files = {*weights, *(f for pattern in BESIDE_WEIGHTS for f in folder.glob(pattern))}
     summed = hashlib.sha256()
     for file in sorted(f for f in files if f.is_file()):

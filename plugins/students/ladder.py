@@ -44,7 +44,7 @@ class LadderStudent:
 
     @property
     def folder(self):
-        """Where the rung lies."""
+        """Folder of the rung."""
         o = self.options
         return rungs.rung_folder(o.size, o.checkpoint, o.saliency, o.path)
 

@@ -31,7 +31,7 @@ class HfSupervisor(Pretrained):
         revision: str | None = None
         """Commit, branch or tag of a model of the hub."""
         pooling: Literal["auto", "last", "mean", "cls"] = "auto"
-        """What stands for a text: the `last` token, the `mean` over tokens, the first (`cls`); `auto` takes the last
+        """What represents a text: the `last` token, the `mean` over tokens, the first (`cls`); `auto` takes the last
         token of a causal model, the mean of a bidirectional one."""
         tune: Literal["full", "probe", "lora"] = "full"
         """`full` trains every weight, `probe` a linear head on frozen features, `lora` adapters and the head."""

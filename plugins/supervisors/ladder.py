@@ -48,7 +48,7 @@ class LadderSupervisor:
 
     @property
     def folder(self) -> Path:
-        """Where the rung lies."""
+        """Folder of the rung."""
         o = self.options
         return rungs.rung_folder(o.size, o.checkpoint, o.saliency, o.path)
 

@@ -57,9 +57,7 @@ class TfidfSupervisor:
         model = LogisticRegression(C=self.options.c, max_iter=1000, fit_intercept=not self._pairs)
         truth = np.asarray(truth)
         if len(np.unique(truth)) < 2:
-            raise W2SError(
-                "supervisor tfidf: the supervision split holds one class alone; give task.n_supervision more"
-            )
+            raise W2SError("supervisor tfidf: the supervision split has one class alone; give task.n_supervision more")
         model.fit(self._features(inputs), truth)
         self.coefficients = np.asarray(model.coef_, dtype=np.float64)  # [1 (two classes) or classes seen, words]
         self.intercept = np.broadcast_to(np.asarray(model.intercept_, dtype=np.float64), len(self.coefficients)).copy()

@@ -84,7 +84,7 @@ def fingerprint(source: str, config: str | None, revision: str | None) -> str:
 
 
 def column_names(source: str) -> list[str] | None:
-    """Returns the names of a file's columns without reading it all; None where that cannot be told."""
+    """Returns the names of a file's columns without reading it all; None where that cannot be known."""
     import pyarrow as pa
     import pyarrow.parquet
 

@@ -117,7 +117,7 @@ class SumsGen(_FromWorld):
         return [], _cut(wanted, ids, world.texts(world.sum_prompts(left, right)), np.asarray(carries), truth)
 
     def check(self, answer: str, truth: str) -> bool:
-        """Returns whether the answer gives the same digits; the words must stand in the same order."""
+        """Returns whether the answer gives the same digits; the words must be in the same order."""
         return answer.split() == truth.split()
 
 

@@ -22,7 +22,7 @@ CHOICES = {
     "student": "student=new_plugin",
     "metric": "protocol.metric=new_plugin",
 }
-"""For each kind, what `w2s run` is told to use the plugin."""
+"""For each kind, what `w2s run` needs to use the plugin."""
 
 
 def write(kind: str, name: str, folder: Path) -> list[Path]:
@@ -62,8 +62,8 @@ def _renamed(text: str, kind: str, name: str) -> str:
         "new_plugin": name,
         "NewPlugin": "".join(part.capitalize() for part in name.split("_")),
     }
-    for word, own in words.items():
-        text = text.replace(word, own)
+    for placeholder, replacement in words.items():
+        text = text.replace(placeholder, replacement)
     return text
 
 

@@ -29,7 +29,7 @@ def with_candidates(inputs: Inputs, answers: Sequence[Sequence[str]]) -> tuple[I
     """Returns inputs with candidates out of answers [S, N], and votes [S, N, S + 2] for them.
 
     Column s is the answer of supervisor s, unless one before it gave the same; an empty text abstains. Column S is free
-    for an answer that a mitigation brings up, the last stands for any other text.
+    for an answer that a mitigation brings up, the last is any other text.
     """
     columns: Columns = [[None] * len(inputs) for _ in range(len(answers) + 1)]
     votes = torch.full((len(answers), len(inputs), len(answers) + 2), torch.nan)

@@ -120,7 +120,7 @@ class Stack:
         return self._calls[hook]
 
     def _guard(self, name: str, plugin: Any) -> Any:
-        """Returns a stand-in whose hooks call the plugin's, check what they return and name the plugin in errors."""
+        """Returns a proxy whose hooks call the plugin's, check what they return and name the plugin in errors."""
         stand_in = _Guarded()
         for attribute in dir(type(plugin)):
             method = getattr(plugin, attribute)
@@ -196,7 +196,7 @@ class Stack:
 
 
 class _Guarded:
-    """A stand-in that holds the guarded hooks of one mitigation."""
+    """A proxy with the guarded hooks of one mitigation."""
 
 
 def _single(caller: pluggy.HookCaller) -> Callable[..., Any]:

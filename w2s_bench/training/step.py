@@ -41,7 +41,7 @@ class TrainableStudent(StudentModel, lightning.LightningModule):
     def losses(self, batch: Batch, progress: float, params: dict[str, Tensor] | None = None) -> Tensor:
         """Returns losses [B], targets and loss decided by the stack.
 
-        `params` (see `trainable`) stands in for the weights, for a step that is differentiated through; attention then
+        `params` (see `trainable`) replaces the weights, for a step that is differentiated through; attention then
         runs on the one backend that has second derivatives.
         """
         batch = batch.to(self.target_device)
@@ -165,7 +165,7 @@ class TrainableStudent(StudentModel, lightning.LightningModule):
 def weighted_mean(losses: Tensor, weights: Tensor, total: Tensor | None = None) -> Tensor:
     """Returns the mean of losses [B] under weights [B], zero where all weights are.
 
-    `total` stands in for the sum of the weights: of a micro-batch, its share of the whole batch's.
+    `total` replaces the sum of the weights: of a micro-batch, its share of the whole batch's.
     """
     total = weights.sum() if total is None else total
     return (losses * weights).sum() / total.clamp(min=1e-8)

@@ -62,7 +62,7 @@ class StudentModel(torch.nn.Module):
         self.train()
 
     def _precision(self) -> contextlib.AbstractContextManager:
-        """Returns the context in which the recipe's precision holds."""
+        """Returns the context that computes in the recipe's precision."""
         if self.recipe.precision == "bf16-mixed":
             return torch.autocast(self.target_device.type, torch.bfloat16)
         return contextlib.nullcontext()
