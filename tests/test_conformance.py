@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from test_hf import make
+from support.hf_models import make
 
 from w2s_bench.cli.main import cli
 from w2s_bench.conformance import check

@@ -5,38 +5,23 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
 import pytest
 from support.bench import accuracy, student_of, supervisor
+from support.doc_pages import DOCS, FENCE, ROOT, named, snippets
 
 from w2s_bench import events, hookspecs
 from w2s_bench.interfaces import FitContext, Recipe, Sizes, TaskInfo
 from w2s_bench.registry import loading, registry, stacking
 
-ROOT = Path(__file__).resolve().parents[1]
-DOCS = sorted(
-    [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md"), *ROOT.glob("leaderboard/*.md")]
-)
 HOOKS = (ROOT / "docs" / "hooks.md").read_text()
-FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.M | re.S)
-
-
-def snippets(text: str, language: str) -> list[str]:
-    """Returns the code blocks of a language."""
-    return [code for found, code in FENCE.findall(text) if found == language]
 
 
 def headings(text: str) -> list[str]:
     """Returns a page's headings, without what looks like one inside code."""
     return re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.M)
-
-
-def named(path: Path) -> str:
-    """Returns how a test's id calls a page."""
-    return str(path.relative_to(ROOT))
 
 
 def anchor(heading: str) -> str:

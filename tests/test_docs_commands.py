@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
-from test_docs import DOCS, FENCE, ROOT, named, snippets
+from support.doc_pages import DOCS, FENCE, ROOT, named, snippets
 
 from w2s_bench import starters
 from w2s_bench.cli.main import Session, cli, hoist

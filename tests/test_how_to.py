@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_docs import FENCE, ROOT
-from test_hf import make
+from support.doc_pages import FENCE, ROOT
+from support.hf_models import make
 
 PAGE = (ROOT / "docs" / "how_to.md").read_text()
 BLOCKS = [(language, code) for language, code in FENCE.findall(PAGE) if language in ("sh", "python")]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from support.bag import fit, inputs_of, words_backbone, words_student
 from support.bench import RECIPE, TASK
-from test_hf import lesson_of, make
+from support.hf_models import lesson_of, make
 
 from w2s_bench.errors import W2SError
 from w2s_bench.interfaces import FitContext

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from support.referee_bench import Bench, cell
+from support.referee_bench import Bench, cell, permute_truth
 
 from w2s_bench import exchange
 
@@ -93,17 +93,6 @@ def lists_in(value):
         yield value
         for v in value:
             yield from lists_in(v)
-
-
-def permute_truth(bench: Bench) -> None:
-    """Permutes the cached truth of transfer and test, and makes the artefact whole again."""
-    for place in (bench.cache / "referee" / "prepare").glob("*/*"):
-        manifest = exchange.read_json(place / "manifest.json")
-        for split in ("transfer", "test"):
-            path = place / "truth" / f"{split}.npy"
-            np.save(path, np.random.default_rng(1).permutation(np.load(path)))
-            manifest[f"truth/{split}.npy"] = hashlib.sha256(path.read_bytes()).hexdigest()
-        exchange.write_json(place / "manifest.json", manifest)
 
 
 def test_hidden_truth_changes_scores_and_no_prediction(bench):

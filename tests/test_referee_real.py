@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from support.referee_bench import Bench
-from test_referee_isolation import permute_truth
+from support.referee_bench import Bench, permute_truth
 
 from w2s_bench.cells import Cell, Entry
 from w2s_bench.referee.engines import PRELOAD, LocalEngine

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,46 @@ def test_one_file_reads_and_writes_parquet():
     assert not offenders([ROOT / p for p in with_parquet], calls)
 
 
+def test_stores_are_read_without_board_and_referee():
+    assert not offenders(room("store"), lambda p: of_package(imports_of(p), "w2s_bench.board", "w2s_bench.referee"))
+
+
+def test_board_never_imports_studies():
+    assert not offenders(room("board"), lambda p: of_package(imports_of(p), "w2s_bench.studies"))
+
+
+def modules_imported_by(path: Path, known: set[str]) -> set[str]:
+    """Returns the modules of the harness that a file imports, inside functions too, each as its longest known name."""
+    names = imports_of(path)
+    longest = {n for n in names if n in known} | {n.rpartition(".")[0] for n in names if n not in known}
+    of_submodules = {n.rpartition(".")[0] for n in names if n in known}  # `from x import y` of a module y names x too
+    return (longest & known) - of_submodules - {module_of(path)}
+
+
+def circle_in(imports: dict[str, set[str]]) -> list[str]:
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return []
+
+
+def test_no_module_and_no_room_imports_itself_by_way_of_others():
+    known = {module_of(p) for p in HARNESS}
+    modules = {module_of(p): modules_imported_by(p, known) for p in HARNESS}
+    assert circle_in(modules) == []
+    rooms: dict[str, set[str]] = {}
+    for name, imported in modules.items():
+        room_of = {n: ".".join(n.split(".")[:2]) for n in {name, *imported}}
+        rooms.setdefault(room_of[name], set()).update(set(room_of.values()) - {room_of[name]})
+    assert circle_in(rooms) == []
+    assert {"w2s_bench.store", "w2s_bench.referee", "w2s_bench.board"} <= set(rooms)
+
+
+def test_circles_are_seen():
+    assert circle_in({"a": {"b"}, "b": {"c"}, "c": {"a"}}) and not circle_in({"a": {"b"}, "b": {"c"}})
+
+
 def test_training_never_imports_referee():
     assert not offenders(room("training"), lambda p: of_package(imports_of(p), "w2s_bench.referee"))
 
@@ -166,6 +207,10 @@ def test_importing_and_listing_load_no_torch(code):
 
 def test_no_file_is_longer_than_500_lines():
     assert not offenders(CODE, lambda p: max(0, len(p.read_text().splitlines()) - 500))
+
+
+def test_the_root_has_few_files():
+    assert len([p for p in (ROOT / "w2s_bench").iterdir() if p.is_file()]) <= 14
 
 
 def calls_of(path: Path) -> list[tuple[str, ast.Call]]:

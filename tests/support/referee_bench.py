@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import hashlib
 import io
 import json
 import sys
@@ -11,8 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
+from w2s_bench import exchange
 from w2s_bench.cells import Cell, Entry, Run
 from w2s_bench.referee.engines import LIGHT, LocalEngine
 from w2s_bench.referee.sweep import Outcome, run_cells
@@ -118,3 +121,14 @@ if __name__ == "__main__":
     here = Bench(Path(sys.argv[1]))
     outcome = here.with_engine(replace(here.run_of(*grid(), suite="grid"), engine={"workers": 2}), None)
     sys.exit(outcome.failed)
+
+
+def permute_truth(bench: Bench) -> None:
+    """Permutes the cached truth of transfer and test, and makes the artefact whole again."""
+    for place in (bench.cache / "referee" / "prepare").glob("*/*"):
+        manifest = exchange.read_json(place / "manifest.json")
+        for split in ("transfer", "test"):
+            path = place / "truth" / f"{split}.npy"
+            np.save(path, np.random.default_rng(1).permutation(np.load(path)))
+            manifest[f"truth/{split}.npy"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        exchange.write_json(place / "manifest.json", manifest)
