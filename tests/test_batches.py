@@ -108,16 +108,23 @@ def test_a_damaged_cache_file_is_made_again(tmp_path):
         return {"x": np.arange(1000)}
 
     def read():
-        return cached_array(str(tmp_path), "key", make)["x"]
+        return cached_array(str(tmp_path), "key", ("x",), make)["x"]
 
     assert (read() == read()).all() and len(made) == 1
     file = tmp_path / "key.npz"
     whole = file.read_bytes()
     flipped = bytearray(whole)
     flipped[500] ^= 0xFF
-    for damaged in (b"", b"no zip", whole[: len(whole) // 2], whole[:-10], bytes(flipped)):
+    np.savez(tmp_path / "other.npz", y=np.arange(3))
+    other = (tmp_path / "other.npz").read_bytes()
+    (tmp_path / "other.npz").unlink()
+    for damaged in (b"", b"no zip", whole[: len(whole) // 2], whole[:-10], bytes(flipped), other):
         file.write_bytes(damaged)
         count = len(made)
         assert (read() == np.arange(1000)).all() and len(made) == count + 1
         assert file.read_bytes() == whole
+    assert [f.name for f in tmp_path.iterdir()] == ["key.npz"]
+    file.unlink()
+    file.mkdir()
+    assert (read() == np.arange(1000)).all()
     assert [f.name for f in tmp_path.iterdir()] == ["key.npz"]

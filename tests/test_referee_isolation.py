@@ -117,9 +117,9 @@ def test_hidden_truth_changes_scores_and_no_prediction(bench):
 
 def test_a_worker_cannot_change_what_the_referee_keeps(bench, monkeypatch):
     """Even where files are linked instead of copied, a change is found before the next use."""
-    from w2s_bench.referee import handover
+    from w2s_bench.referee import artefacts
 
-    monkeypatch.setattr(handover, "LINK_FROM", 1)
+    monkeypatch.setattr(artefacts, "LINK_FROM", 1)
     bench.go(cell("trick"))
     (saved,) = (bench.cache / "referee" / "supervise").glob("*/*/supervisor/saved.json")
     saved.write_text("changed")  # as a worker could through its link

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from support.referee_bench import Bench, cell, grid
 
-from w2s_bench.referee.store import RUNNING, heard
+from w2s_bench.referee.store import RUNNING, running_sweeps
 
 
 def start(folder: Path) -> subprocess.Popen:
@@ -64,7 +64,7 @@ def check(bench: Bench, undisturbed: list) -> None:
     assert not list((bench.cache / "jobs").iterdir())
     assert not list((bench.cache / "referee" / "building").iterdir())
     # a sweep killed after its last record leaves its word to `w2s status`, which removes it when it is next asked
-    assert heard(bench.store / RUNNING) == []
+    assert running_sweeps(bench.store / RUNNING) == []
     assert not [p for p in bench.store.rglob("*") if p.name.startswith(".") and RUNNING not in p.parts]
 
 

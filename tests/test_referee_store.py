@@ -40,7 +40,7 @@ def test_another_schema_is_refused(bench):
     bench.go(cell("trick"))
     (path,) = (bench.store / "records").glob("*.json")
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 2}))
-    with pytest.raises(W2SError, match=r"holds records of schema 2.*writes schema 1; give another --store"):
+    with pytest.raises(W2SError, match=r"has records of schema 2.*writes schema 1; give another --store"):
         bench.go(cell("trick_b"))
 
 
@@ -87,8 +87,8 @@ def test_status(bench, cli):
     bench.go(*cells[:2], suite="quick")
     planned = [c.digest for c in plan_cells(cells, registry()).cells]
     Store(bench.store).write_suite("quick", planned)
-    announcement = Store(bench.store).announce()
-    announcement.say(
+    marker = Store(bench.store).mark_running()
+    marker.write(
         suite="quick", running=["train it"], seconds=5, seconds_left=65.0, cells={"done": 1, "failed": 1, "left": 1}
     )
     try:
@@ -101,16 +101,16 @@ def test_status(bench, cli):
         text = CliRunner().invoke(cli, ["status", "--store", str(bench.store)]).output
         assert "1 cells done, 1 failed, 1 to do" in text and "about 1 min 05 s" in text and "trick_b" in text
     finally:
-        announcement.close()
+        marker.close()
     assert look(str(bench.store))["running"] == []
     assert "nothing is running; to do" in CliRunner().invoke(cli, ["status", "--store", str(bench.store)]).output
 
 
 def test_words_of_a_killed_sweep_are_dropped(bench):
     store = Store(bench.store)
-    announcement = store.announce()
-    announcement.say(running=[])
-    announcement._lock.release()  # as the kernel does for a killed process
+    marker = store.mark_running()
+    marker.write(running=[])
+    marker._lock.release()  # as the kernel does for a killed process
     assert look(str(bench.store))["running"] == []
     assert not list((bench.store / ".running").glob("*.json"))
 

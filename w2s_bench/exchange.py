@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import os
 from collections.abc import Mapping
 from itertools import compress
@@ -18,7 +20,12 @@ from w2s_bench.interfaces import Inputs
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file that is either whole or not there."""
-    write_bytes(path, (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
+    write_bytes(path, json_of(value))
+
+
+def json_of(value: Any) -> bytes:
+    """Returns a value as the content of a JSON file."""
+    return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -36,8 +43,26 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Returns the file's value."""
-    return json.loads(path.read_text())
+    """Returns the file's value; a ValueError names the file."""
+    try:
+        return parse_json(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path.name} is not JSON: {error}") from error
+
+
+def parse_json(content: bytes | str) -> Any:
+    """Returns the value of JSON text; ValueError where it is none, or has NaN, infinite numbers or endless nesting."""
+    try:
+        return json.loads(content, parse_constant=_finite, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no number in JSON")
+    return number
 
 
 def write_arrays(path: Path, **arrays: np.ndarray) -> None:
@@ -48,9 +73,9 @@ def write_arrays(path: Path, **arrays: np.ndarray) -> None:
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Returns the named arrays of an npz file."""
-    with np.load(path, allow_pickle=False) as file:
+def read_arrays(source: Path | bytes) -> dict[str, np.ndarray]:
+    """Returns the named arrays of an npz file or of its content."""
+    with np.load(io.BytesIO(source) if isinstance(source, bytes) else source, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
 
 
@@ -112,9 +137,9 @@ def write_inputs(path: Path, inputs: Inputs) -> None:
     path.write_bytes(parquet_of(pa.table(columns)))
 
 
-def read_inputs(path: Path) -> Inputs:
-    """Returns the split that `write_inputs` wrote."""
-    table = read_table(path)
+def read_inputs(source: Path | bytes) -> Inputs:
+    """Returns the split that `write_inputs` wrote, from a file or its content."""
+    table = read_table(source)
     names = set(table.column_names)
     return Inputs(
         table["id"].to_pylist(),

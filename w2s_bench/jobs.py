@@ -97,6 +97,26 @@ class Cost:
         """Writes cost.json."""
         exchange.write_json(folder / "cost.json", asdict(self))
 
+    @staticmethod
+    def parse(content: bytes) -> Cost:
+        """Returns the content of cost.json; ValueError where that is no cost."""
+        cost = exchange.parse_json(content)
+        kinds = {name: (str,) if name == "device" else (int, float) for name in asdict(Cost())}
+        if not isinstance(cost, dict) or set(cost) != set(kinds):
+            raise ValueError(f"expected an object with {', '.join(kinds)}")
+        for name, kind in kinds.items():
+            if type(cost[name]) not in kind or (kind != (str,) and cost[name] < 0):
+                raise ValueError(f"{name} is {cost[name]!r:.60}, expected {'text' if kind == (str,) else 'a number'}")
+        return Cost(**cost)
+
+
+def parse_identity(content: bytes) -> dict[str, Any]:
+    """Returns the content of identity.json: each network's identity by the name of its student or supervisor."""
+    identity = exchange.parse_json(content)
+    if not isinstance(identity, dict):
+        raise ValueError(f"is a {type(identity).__name__}, expected an object")
+    return identity
+
 
 def run_in(folder: str, work: Callable[[Path], None]) -> None:
     """Does a folder's work in this process; where it fails, leaves `error.json` there and exits with status 1."""

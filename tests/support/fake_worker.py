@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from support.damage import damage
 from w2s_bench import exchange
 from w2s_bench.jobs import Cost, Job
 
@@ -47,6 +49,10 @@ def run(folder: str) -> None:
         learn(job, place, fault)
     Cost(seconds=0.25, steps=3, examples=30, tokens=90, flops=1e6).write(out)
     exchange.write_json(out / "identity.json", {job.entry.name: {"name": "fake"}})
+    if fault.startswith("leave "):
+        name, way = fault.removeprefix("leave ").split(": ")
+        (place / name).touch()
+        damage(place / name, way)
 
 
 def misbehave(fault: str, place: Path) -> None:
@@ -89,6 +95,14 @@ def misbehave(fault: str, place: Path) -> None:
         child = subprocess.Popen(["sleep", "1000"])
         (workers / "child").write_text(str(child.pid))
         time.sleep(1000)
+    if fault == "remove referee":
+        shutil.rmtree(place.parent.parent / "referee", ignore_errors=True)
+    if fault.startswith("damage "):
+        name, way = fault.removeprefix("damage ").split(": ")
+        path = place.parent.parent / name
+        while not path.is_file():
+            time.sleep(0.01)
+        damage(path, way)
     if fault.startswith("nap"):
         time.sleep(float(fault.removeprefix("nap ")))
 

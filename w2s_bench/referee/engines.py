@@ -94,12 +94,16 @@ def cores() -> int:
 def last_words(folder: Path) -> tuple[str | None, str]:
     """Returns the message of a worker's error.json, if there is one, and the details for a developer."""
     message, details = None, ""
-    with contextlib.suppress(OSError, ValueError):
-        error = exchange.read_json(folder / "error.json")
-        message, details = str(error.get("message", "")).strip() or None, str(error.get("traceback", ""))
-    with contextlib.suppress(OSError), open(folder / "log.txt", "rb") as log:
-        log.seek(-min(TAIL, log.seek(0, os.SEEK_END)), os.SEEK_END)
-        details += OUTPUT + log.read().decode(errors="replace")
+    if os.path.lexists(folder / "error.json"):
+        try:
+            error = exchange.read_json(folder / "error.json")
+            message, details = error["message"].strip() or None, str(error.get("traceback", ""))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+            message, details = f"left an error.json that cannot be read: {of_error(problem)}", ""
+    if (folder / "log.txt").is_file():
+        with contextlib.suppress(OSError), open(folder / "log.txt", "rb") as log:
+            log.seek(-min(TAIL, log.seek(0, os.SEEK_END)), os.SEEK_END)
+            details += OUTPUT + log.read().decode(errors="replace")
     return message, details
 
 

@@ -6,10 +6,9 @@ that of the transfer split, train the votes and what the supervisors saved of th
 
 from __future__ import annotations
 
-import contextlib
+import io
 import os
-import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,11 @@ import numpy as np
 from w2s_bench import exchange
 from w2s_bench.cells import Entry, Run
 from w2s_bench.errors import W2SError
-from w2s_bench.interfaces import TaskInfo
-from w2s_bench.jobs import Job
+from w2s_bench.interfaces import SPLITS, TaskInfo
+from w2s_bench.jobs import Cost, Job, parse_identity
+from w2s_bench.referee.artefacts import Artefact
 from w2s_bench.referee.plan import Stage
+from w2s_bench.store.escape import of_error
 from w2s_bench.store.paths import is_local_path
 
 INPUTS = {
@@ -31,26 +32,38 @@ INPUTS = {
 }
 TRUTH = {"supervise": "supervision", "ceiling": "transfer"}
 OUTPUTS = {
+    "prepare": ("inputs", "truth", "info.json", "cost.json"),
     "supervise": ("votes.npz", "supervisor", "cost.json", "identity.json"),
     "ceiling": ("predictions.parquet", "cost.json", "identity.json"),
     "train": ("predictions.parquet", "cost.json", "identity.json"),
 }
+"""By kind of stage, what is kept; a supervisor need not save itself."""
 VOTED = ("transfer", "validation", "test")
-LINK_FROM = 16 << 20
-"""Bytes from which a file is linked and not copied; a worker that changed it would be found by the file's hash."""
+INFO = {
+    "kind": str,
+    "n_classes": int,
+    "class_names": list,
+    "fingerprint": str,
+    "same_for_all_seeds": bool,
+    "sealed": bool,
+}
+"""Of info.json, by key."""
 
 
 @dataclass(frozen=True)
 class Prepared:
     """A prepared task as the referee knows it, truth included."""
 
-    folder: Path
+    artefact: Artefact
     info: dict[str, Any]
+    ids: dict[str, list[str]]
+    """By split, in its order."""
 
     @staticmethod
-    def read(folder: Path) -> Prepared:
-        """Returns the artefact of a prepare stage."""
-        return Prepared(folder, exchange.read_json(folder / "info.json"))
+    def read(artefact: Artefact) -> Prepared:
+        """Returns what a prepare stage left; Damaged where that cannot be read."""
+        ids = {split: artefact.load(f"inputs/{split}.parquet", exchange.read_inputs).ids for split in SPLITS}
+        return Prepared(artefact, artefact.load("info.json", parse_info), ids)
 
     def task(self, name: str) -> TaskInfo:
         """Returns what workers may know."""
@@ -58,24 +71,41 @@ class Prepared:
 
     def truth(self, split: str) -> np.ndarray:
         """Returns class numbers [N], in a generation task texts."""
-        return np.load(self.folder / "truth" / f"{split}.npy", allow_pickle=False)
-
-    def ids(self, split: str) -> list[str]:
-        """Returns the ids in the split's order."""
-        return exchange.read_inputs(self.folder / "inputs" / f"{split}.parquet").ids
+        return self.artefact.load(f"truth/{split}.npy", parse_array)
 
 
-def fill(folder: Path, stage: Stage, found: Mapping[str, Path], run: Run, plugins: list[str], workers: Path) -> None:
-    """Writes job.json and in/ for a stage, out of the artefacts that were found for its needs."""
-    prepared = Prepared.read(found[stage.needs[0]])
-    given = folder / "in"
-    given.mkdir()
+def parse_info(content: bytes) -> dict[str, Any]:
+    """Returns what info.json holds; ValueError where it is not what `prepare` writes."""
+    info = exchange.parse_json(content)
+    if not isinstance(info, dict) or {k: type(v) for k, v in info.items()} != INFO:
+        raise ValueError(f"expected an object with {', '.join(INFO)}")
+    return info
+
+
+def parse_array(content: bytes) -> np.ndarray:
+    """Returns the array of an npy file's content."""
+    return np.load(io.BytesIO(content), allow_pickle=False)
+
+
+def fill(
+    folder: Path,
+    stage: Stage,
+    prepared: Prepared,
+    artefacts: Mapping[str, Artefact],
+    run: Run,
+    plugins: list[str],
+    workers: Path,
+) -> None:
+    """Writes job.json and in/ for a stage, out of the artefacts of its needs; Damaged where one of them is."""
+    inputs = folder / "in"
+    inputs.mkdir()
     for split in INPUTS[stage.kind]:
-        shutil.copyfile(prepared.folder / "inputs" / f"{split}.parquet", given / f"{split}.parquet")
+        content = prepared.artefact.load(f"inputs/{split}.parquet", bytes)
+        (inputs / f"{split}.parquet").write_bytes(content)
     if stage.kind in TRUTH:
-        np.save(given / "truth.npy", prepared.truth(TRUTH[stage.kind]), allow_pickle=False)
+        np.save(inputs / "truth.npy", prepared.truth(TRUTH[stage.kind]), allow_pickle=False)
     if stage.kind == "train":
-        _give_votes(given, [found[d] for d in stage.needs[1:]])
+        _write_votes(inputs, [artefacts[d] for d in stage.needs[1:]])
     Job(
         stage=stage.kind,
         task=prepared.task(stage.task.name),
@@ -94,22 +124,13 @@ def fill(folder: Path, stage: Stage, found: Mapping[str, Path], run: Run, plugin
     ).write(folder)
 
 
-def _give_votes(given: Path, supervised: list[Path]) -> None:
-    votes = [exchange.read_arrays(folder / "votes.npz") for folder in supervised]
+def _write_votes(inputs: Path, supervised: list[Artefact]) -> None:
+    votes = [artefact.load("votes.npz", exchange.read_arrays) for artefact in supervised]
     hidden_from_training = ("test",)
     splits = [s for s in VOTED if s not in hidden_from_training]
-    exchange.write_arrays(given / "votes.npz", **{s: np.stack([v[s] for v in votes]) for s in splits})
-    for k, folder in enumerate(supervised):
-        if (folder / "supervisor").is_dir():
-            shutil.copytree(folder / "supervisor", given / "supervisors" / str(k), copy_function=_copy_or_link)
-
-
-def _copy_or_link(source: str, target: str) -> None:
-    if os.path.getsize(source) >= LINK_FROM:
-        with contextlib.suppress(OSError):
-            os.link(source, target)
-            return
-    shutil.copyfile(source, target)
+    exchange.write_arrays(inputs / "votes.npz", **{s: np.stack([v[s] for v in votes]) for s in splits})
+    for k, artefact in enumerate(supervised):
+        artefact.copy_to(inputs / "supervisors" / str(k), "supervisor")
 
 
 def _absolute(entry: Entry) -> Entry:
@@ -126,61 +147,81 @@ def _absolute(entry: Entry) -> Entry:
 
 def check_results(folder: Path, stage: Stage, prepared: Prepared) -> None:
     """Returns where a worker's out/ holds what the stage owes; else raises a W2SError that names plugin and fault."""
-    out, classes = folder / "out", prepared.info["n_classes"]
+    out, classes, generation = folder / "out", prepared.info["n_classes"], prepared.info["kind"] == "generation"
     who = f"supervisor {stage.entry.name!r}" if stage.kind == "supervise" else f"student {stage.entry.name!r}"
     if stage.mitigations:
         who += " under " + "+".join(m.name for m in stage.mitigations)
-    owed = OUTPUTS[stage.kind][0]
-    if not (out / owed).is_file():
-        raise W2SError(f"{who} ended without leaving {owed}; something in it may have ended the process early")
-    for name in ("cost.json", "identity.json"):
+    main = OUTPUTS[stage.kind][0]
+    for name in (main, "cost.json", "identity.json"):
         if not (out / name).is_file():
             raise W2SError(f"{who} ended without leaving {name}; something in it may have ended the process early")
-    try:
-        if stage.kind == "supervise":
-            votes = exchange.read_arrays(out / owed)
-        else:
-            predictions = exchange.read_predictions(out / owed)
-    except Exception as error:
-        raise W2SError(f"{who}: {owed} cannot be read: {error}") from error
+    _read_output(who, out, "cost.json", Cost.parse)
+    _read_output(who, out, "identity.json", parse_identity)
     if stage.kind == "supervise":
+        votes = _read_output(who, out, main, exchange.read_arrays)
         for split in VOTED:
             if split not in votes:
                 raise W2SError(f"{who} gave no votes for {split}")
-            what, n = f"{who}: votes for {split}", len(prepared.ids(split))
-            if prepared.info["kind"] == "generation":
+            what, n = f"{who}: votes for {split}", len(prepared.ids[split])
+            if generation:
                 _check_texts(what, votes[split], n)
             else:
                 _check_rows(what, votes[split], (n, classes), abstain=True)
         return
+    predictions = _read_output(who, out, main, exchange.read_predictions)
     for split in ("test", "transfer"):
-        ids = prepared.ids(split)
+        ids = prepared.ids[split]
         if split not in predictions:
             raise W2SError(f"{who} gave no predictions for {split}")
-        if predictions[split][0] != ids:
-            came = predictions[split][0]
+        came, answers = predictions[split]
+        if came != ids:
             at = next((i for i, (a, b) in enumerate(zip(came, ids, strict=False)) if a != b), min(len(came), len(ids)))
             raise W2SError(
                 f"{who}: predictions for {split} are not for the examples that were asked: {len(came)} ids came, "
                 f"{len(ids)} were asked, the first difference is in row {at}"
             )
-        what, said = f"{who}: predictions for {split}", predictions[split][1]
-        if prepared.info["kind"] == "generation":
-            _check_texts(what, said, len(ids))
+        what = f"{who}: predictions for {split}"
+        if generation:
+            _check_texts(what, answers, len(ids))
         else:
-            _check_rows(what, said, (len(ids), classes), abstain=False)
+            _check_rows(what, answers, (len(ids), classes), abstain=False)
 
 
-def _check_texts(what: str, said: np.ndarray, n: int) -> None:
-    if said.shape != (n,) or said.dtype.kind != "U":
-        raise W2SError(f"{what} came as {said.dtype} {list(said.shape)}, expected {n} texts")
+def check_prepared(out: Path, stage: Stage) -> dict[str, Any]:
+    """Returns the info of a task whose splits are all in out/; else raises a W2SError that names the file."""
+    who = f"task {stage.task.name!r}"
+    files: dict[str, Callable[[bytes], Any]] = {"info.json": parse_info}
+    files |= {f"inputs/{split}.parquet": exchange.read_inputs for split in SPLITS}
+    files |= {f"truth/{split}.npy": parse_array for split in SPLITS}
+    for name in files:
+        if not (out / name).is_file():
+            raise W2SError(f"{who} ended without leaving {name}; something in it may have ended the process early")
+    contents = {name: _read_output(who, out, name, parse) for name, parse in files.items()}
+    for split in SPLITS:
+        n, labels = len(contents[f"inputs/{split}.parquet"]), contents[f"truth/{split}.npy"]
+        if labels.shape != (n,):
+            raise W2SError(f"{who}: truth/{split}.npy has the shape {list(labels.shape)}, expected [{n}]")
+    return contents["info.json"]
+
+
+def _read_output(who: str, out: Path, name: str, parse: Callable[[bytes], Any]) -> Any:
+    try:
+        return parse((out / name).read_bytes())
+    except Exception as error:
+        raise W2SError(f"{who}: {name} cannot be read: {of_error(error)}") from error
+
+
+def _check_texts(what: str, texts: np.ndarray, n: int) -> None:
+    if texts.shape != (n,) or texts.dtype.kind != "U":
+        raise W2SError(f"{what} came as {texts.dtype} {list(texts.shape)}, expected {n} texts")
 
 
 def _check_rows(what: str, rows: np.ndarray, shape: tuple[int, int], abstain: bool) -> None:
     if rows.shape != shape or rows.dtype.kind != "f":
         raise W2SError(f"{what} came as {rows.dtype} {list(rows.shape)}, expected probabilities of shape {list(shape)}")
-    said = ~np.isnan(rows).all(axis=1) if abstain else np.ones(len(rows), dtype=bool)
-    bad = said & ~(np.isfinite(rows).all(axis=1) & (rows >= 0).all(axis=1) & (np.abs(rows.sum(axis=1) - 1) < 1e-3))
+    answered = ~np.isnan(rows).all(axis=1) if abstain else np.ones(len(rows), dtype=bool)
+    sound = np.isfinite(rows).all(axis=1) & (rows >= 0).all(axis=1) & (np.abs(rows.sum(axis=1) - 1) < 1e-3)
+    bad = answered & ~sound
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         also = ", or a row all of NaN to abstain" if abstain else ""

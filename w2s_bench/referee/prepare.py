@@ -25,7 +25,6 @@ from w2s_bench.referee.plan import Stage, sizes_of
 from w2s_bench.store.paths import strip_local_paths
 
 TARGET = "w2s_bench.referee.prepare:run"
-OUTPUTS = ("inputs", "truth", "info.json", "cost.json")
 
 
 def write_order(folder: Path, stage: Stage, plugins: list[str]) -> None:

@@ -64,6 +64,10 @@ class Progress:
         """Shows a stage no longer as running; it is still to be done."""
         self.running.pop(stage.digest, None)
 
+    def reopened(self, stage: Stage) -> None:
+        """Counts a stage that was done as still to be done."""
+        self.done[stage.kind] -= 1
+
     def ended(self, stage: Stage, seconds: float | None) -> None:
         """Counts a stage as done; None where there was nothing to do."""
         self.running.pop(stage.digest, None)

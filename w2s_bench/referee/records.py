@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,8 @@ import numpy as np
 from w2s_bench import exchange
 from w2s_bench.cells import Run
 from w2s_bench.errors import W2SError
-from w2s_bench.jobs import Cost
+from w2s_bench.jobs import Cost, parse_identity
+from w2s_bench.referee.artefacts import Artefact
 from w2s_bench.referee.handover import Prepared
 from w2s_bench.referee.plan import SCHEMA, PlannedCell
 from w2s_bench.referee.provenance import of_cell
@@ -32,15 +32,17 @@ class Recorder:
         self._votes = functools.lru_cache(maxsize=64)(_votes)
         self._predictions = functools.lru_cache(maxsize=32)(_predictions)
 
-    def write_result(self, cell: PlannedCell, found: Mapping[str, Path], computed: set[str]) -> dict[str, Any]:
-        """Returns the record that is now in the store.
+    def write_result(self, cell: PlannedCell, artefacts: Mapping[str, Artefact], computed: set[str]) -> dict[str, Any]:
+        """Returns the record that is now in the store; Damaged where one of the artefacts is.
 
         `computed` are the stages that were not there before the run. Those named in the record are taken out of it, so
         that over all records each stage's time stands once as not cached.
         """
-        truth = self._truth(found[cell.prepare])
-        votes = [self._votes(found[d]) for d in cell.supervise]
-        student, ceiling = _predictions(found[cell.train]), self._predictions(found[cell.ceiling])
+        truth = self._truth(artefacts[cell.prepare])
+        votes = [self._votes(artefacts[d]) for d in cell.supervise]
+        content = artefacts[cell.train].load("predictions.parquet", bytes)
+        student, ceiling = exchange.read_predictions(content), self._predictions(artefacts[cell.ceiling])
+        cost, backbones = _cost(cell, artefacts, computed), _backbones(cell, artefacts)
         answers = Answers(
             truth.test, truth.transfer, [v["test"] for v in votes], votes[0]["transfer"],
             student["test"][1], student["transfer"][1], ceiling["test"][1],
@@ -60,13 +62,13 @@ class Recorder:
         record = {
             **self._head(cell, "ok", None),
             **scored,
-            "cost": _cost(cell, found, computed),
-            "predictions": self.store.write_predictions(cell.digest, found[cell.train] / "predictions.parquet"),
+            "cost": cost,
+            "predictions": self.store.write_predictions(cell.digest, content),
             "scores": scores,
         }
         record["provenance"] |= {
             "task_fingerprint": plain(info["fingerprint"], 200),
-            "backbones": _backbones(cell, found),
+            "backbones": backbones,
         }
         self.store.write_record(record)
         computed.difference_update(cell.stages)
@@ -113,24 +115,23 @@ class Recorder:
 
 
 class _Truth:
-    def __init__(self, folder: Path) -> None:
-        prepared = Prepared.read(folder)
+    def __init__(self, artefact: Artefact) -> None:
+        prepared = Prepared.read(artefact)
         self.info = prepared.info
         self.test, self.transfer = prepared.truth("test"), prepared.truth("transfer")
-        self.test_ids = prepared.ids("test")
+        self.test_ids = prepared.ids["test"]
 
 
-def _votes(folder: Path) -> dict[str, np.ndarray]:
-    return exchange.read_arrays(folder / "votes.npz")
+def _votes(artefact: Artefact) -> dict[str, np.ndarray]:
+    return artefact.load("votes.npz", exchange.read_arrays)
 
 
-def _predictions(folder: Path) -> dict[str, tuple[list[str], np.ndarray]]:
-    return exchange.read_predictions(folder / "predictions.parquet")
+def _predictions(artefact: Artefact) -> dict[str, tuple[list[str], np.ndarray]]:
+    return artefact.load("predictions.parquet", exchange.read_predictions)
 
 
-def _cost(cell: PlannedCell, found: Mapping[str, Path], computed: set[str]) -> dict[str, Any]:
+def _cost(cell: PlannedCell, artefacts: Mapping[str, Artefact], computed: set[str]) -> dict[str, Any]:
     """Returns what the cell alone took (its train stage), and beside it the stages that it shares."""
-    own = Cost(**exchange.read_json(found[cell.train] / "cost.json"))
     groups = {
         "prepare": (cell.prepare,),
         "supervise": cell.supervise,
@@ -139,17 +140,17 @@ def _cost(cell: PlannedCell, found: Mapping[str, Path], computed: set[str]) -> d
     }
     stages = {}
     for kind, digests in groups.items():
-        costs = [exchange.read_json(found[d] / "cost.json") for d in digests]
-        seconds = sum(c["seconds"] for c in costs)
+        costs = [artefacts[d].load("cost.json", Cost.parse) for d in digests]
+        seconds = sum(c.seconds for c in costs)
         stages[kind] = {"seconds": seconds, "cached": not any(d in computed for d in digests)}
         if kind == "ceiling":
-            stages[kind]["steps"] = costs[0]["steps"]
-    return {**vars(own), "stages": stages}
+            stages[kind]["steps"] = costs[0].steps
+    return {**vars(costs[0]), "stages": stages}
 
 
-def _backbones(cell: PlannedCell, found: Mapping[str, Path]) -> dict[str, Any]:
+def _backbones(cell: PlannedCell, artefacts: Mapping[str, Artefact]) -> dict[str, Any]:
     """Returns names and revisions of the networks behind student, ceiling and supervisors."""
-    sides = {"student": found[cell.train], "ceiling": found[cell.ceiling]}
-    sides |= {f"supervisor {k}": found[d] for k, d in enumerate(cell.supervise)}
-    read = {side: exchange.read_json(folder / "identity.json") for side, folder in sides.items()}
-    return bounded(strip_local_paths({side: identity for side, identity in read.items() if identity}), 500)
+    sides = {"student": cell.train, "ceiling": cell.ceiling}
+    sides |= {f"supervisor {k}": d for k, d in enumerate(cell.supervise)}
+    identities = {side: artefacts[d].load("identity.json", parse_identity) for side, d in sides.items()}
+    return bounded(strip_local_paths({side: identity for side, identity in identities.items() if identity}), 500)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Container
-from pathlib import Path
 
+from w2s_bench.referee.artefacts import Artefact
 from w2s_bench.referee.plan import Plan, PlannedCell, Stage
 
 LOSSES = 2
 """How often a stage may be lost while nothing else runs before it is taken to be the cause."""
+DAMAGES = 3
+"""How often what a stage left may be damaged in one sweep before those who need it fail."""
 
 
 class Schedule:
@@ -22,7 +24,7 @@ class Schedule:
         """Those without a record yet."""
         self.users: dict[str, set[str]] = {digest: set() for digest in plan.stages}
         """Of each stage, the cells without a record that need it."""
-        self.artefacts: dict[str, Path] = {}
+        self.artefacts: dict[str, Artefact] = {}
         """What stages left, by digest."""
         self._dependents: dict[str, list[str]] = {digest: [] for digest in plan.stages}
         for cell in plan.cells:
@@ -37,6 +39,7 @@ class Schedule:
         """Stages that another process computes."""
         self._suspects: set[str] = set()
         self._lost_alone: Counter[str] = Counter()
+        self._damages: Counter[str] = Counter()
 
     def offer(self, digest: str) -> None:
         """Queues a stage where it can start."""
@@ -66,14 +69,27 @@ class Schedule:
         for digest in deferred:
             self.offer(digest)
 
-    def complete(self, digest: str, artefact: Path) -> list[PlannedCell]:
+    def complete(self, digest: str, artefact: Artefact) -> list[PlannedCell]:
         """Returns the cells of which nothing is missing any more, now that a stage has left its artefact."""
         self.artefacts[digest] = artefact
         self._suspects.discard(digest)
         for dependent in self._dependents[digest]:
             self.offer(dependent)
         cells = [self.cells[name] for name in sorted(self.users[digest])]
-        return [cell for cell in cells if all(d in self.artefacts for d in cell.stages)]
+        return [cell for cell in cells if self.is_complete(cell)]
+
+    def is_complete(self, cell: PlannedCell) -> bool:
+        """Returns whether a cell has no record yet and lacks no artefact."""
+        return cell.digest in self.cells and all(d in self.artefacts for d in cell.stages)
+
+    def reopen(self, digest: str) -> bool:
+        """Takes back that a stage is complete, its artefact is damaged; returns whether it may be computed again."""
+        self.artefacts.pop(digest, None)
+        self._damages[digest] += 1
+        if self._damages[digest] >= DAMAGES:
+            return False
+        self.offer(digest)
+        return True
 
     def runs_again(self, digest: str, alone: bool) -> bool:
         """Returns whether a stage that was lost with its process gets another try, in which nothing runs beside it."""

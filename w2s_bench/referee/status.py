@@ -10,8 +10,9 @@ from typing import Any
 from w2s_bench.cells import label
 from w2s_bench.compose.settings import store_folder
 from w2s_bench.errors import UsageError
+from w2s_bench.exchange import parse_json
 from w2s_bench.referee.progress import spell
-from w2s_bench.referee.store import RUNNING, heard
+from w2s_bench.referee.store import RUNNING, running_sweeps
 from w2s_bench.store.escape import plain
 from w2s_bench.store.files import StoreFiles
 from w2s_bench.store.gap import no_gap_in
@@ -27,7 +28,7 @@ def look(given: str | None = None) -> dict[str, Any]:
     unusable: list[str] = []
     records = [r.raw for name in files.names("records", ".json") for r in read_record(files, name, unusable)]
     by_digest = {r["digest"]: r["status"] for r in records}
-    running = heard(root / RUNNING)
+    running = running_sweeps(root / RUNNING)
     suites = {}
     for name in files.names("suites", ".json"):
         cells = [by_digest.get(d) for d in _planned(files, name, unusable)]
@@ -107,7 +108,7 @@ def _without_gap(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _planned(files: StoreFiles, name: str, unusable: list[str]) -> list[str]:
     try:
-        return [str(c) for c in json.loads(files.read(name))["cells"]]
+        return [str(c) for c in parse_json(files.read(name))["cells"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         unusable.append(f"{name}: not a suite's plan ({type(error).__name__}); run `w2s suite` again to write it")
         return []

@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
-import json
 import os
 import secrets
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from w2s_bench import exchange
 from w2s_bench.errors import W2SError
+from w2s_bench.referee.disk import explained, make_folder, make_way, try_lock
 from w2s_bench.referee.plan import SCHEMA
+from w2s_bench.store.escape import message_of
+from w2s_bench.store.records import problem_of
 
 RUNNING = ".running"
 """Folder of what sweeps that run now say of themselves, each beside a lock that it holds."""
-
-
-@contextlib.contextmanager
-def explained(what: str, folder: Path | str) -> Iterator[None]:
-    """Turns an error of the file system into one line that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            remedy = "free some space and run the same command again: what is done is kept"
-        else:
-            remedy = f"give a {what} that can be written"
-        raise W2SError(f"{what} {folder}: {reason}; {remedy}") from error
 
 
 class Store:
@@ -43,9 +29,11 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.damaged: dict[str, str] = {}
+        """What is wrong with files that were read, by name such as `records/3f..c1.json`."""
         with explained("store", root):
             for name in ("records", "predictions", "scores"):
-                (root / name).mkdir(parents=True, exist_ok=True)
+                make_folder(root / name, root)
             exchange.write_bytes(root / "records" / ".writable", b"")
             (root / "records" / ".writable").unlink()
         self._known = {p.stem for p in (root / "records").glob("*.json") if not p.name.startswith(".")}
@@ -53,37 +41,51 @@ class Store:
             self.read(min(self._known))
 
     def read(self, digest: str) -> dict[str, Any] | None:
-        """Returns a cell's record, None where there is none or only half of one; refuses another schema."""
+        """Returns a cell's record, None where there is none or a damaged one; refuses another schema."""
+        name = f"records/{digest}.json"
         if digest not in self._known:
             return None
-        path = self.root / "records" / f"{digest}.json"
         try:
-            record = json.loads(path.read_text())
-            schema = record["schema"]
-        except (OSError, ValueError, KeyError, TypeError):
+            record = exchange.read_json(self.root / name)
+        except (OSError, ValueError) as error:
+            self.damaged[name] = message_of(error)
             return None
-        if schema != SCHEMA:
+        schema = record.get("schema") if isinstance(record, dict) else None
+        if isinstance(schema, int) and schema != SCHEMA:
             raise W2SError(
-                f"store {self.root} holds records of schema {schema}, and this w2s_bench writes schema {SCHEMA}; "
+                f"store {self.root} has records of schema {schema}, and this w2s_bench writes schema {SCHEMA}; "
                 "give another --store, or use the version of w2s_bench that wrote it"
             )
+        if problem := problem_of(record, name):
+            self.damaged[name] = problem
+            return None
         return record
 
-    def has_result(self, digest: str) -> bool:
-        """Returns whether the cell is done: a record that says so, and its predictions."""
-        record = self.read(digest)
-        predictions = record and record["status"] == "ok" and record.get("predictions")
-        return bool(predictions and (self.root / str(predictions["path"])).is_file())
+    def has_files(self, record: dict[str, Any]) -> bool:
+        """Returns whether the predictions and scores of a finished cell are as its record says."""
+        scores = record.get("scores")
+        return self._is_whole(record.get("predictions") or {}) and (scores is None or self._is_whole(scores))
+
+    def _is_whole(self, file: dict[str, str]) -> bool:
+        path, problem = self.root / str(file.get("path")), "is no file"
+        with contextlib.suppress(OSError):
+            if path.is_file():
+                with open(path, "rb") as content:
+                    if hashlib.file_digest(content, "sha256").hexdigest() == file.get("sha256"):
+                        return True
+                problem = "has changed"
+        self.damaged[str(file.get("path"))] = problem
+        return False
 
     def write_record(self, record: dict[str, Any]) -> None:
-        """Writes a record; its predictions and scores must lie there already."""
-        with explained("store", self.root):
-            exchange.write_json(self.root / "records" / f"{record['digest']}.json", record)
+        """Writes a record; its predictions and scores must be there already."""
+        content = exchange.json_of(record)
+        self._write(f"records/{record['digest']}.json", content)
         self._known.add(record["digest"])
 
-    def write_predictions(self, digest: str, source: Path) -> dict[str, str]:
+    def write_predictions(self, digest: str, content: bytes) -> dict[str, str]:
         """Returns name and SHA-256 of the stored copy of a worker's predictions."""
-        return self._write(f"predictions/{digest}.parquet", source.read_bytes())
+        return self._write(f"predictions/{digest}.parquet", content)
 
     def write_scores(self, digest: str, ids: list[str], right: dict[str, np.ndarray]) -> dict[str, str]:
         """Returns name and SHA-256 of the stored scores: 1 right, 0 wrong, a column for each of `right`."""
@@ -95,17 +97,17 @@ class Store:
     def write_suite(self, suite: str, digests: list[str], varies: str | None = None) -> None:
         """Writes which cells a suite has, so that what is missing can be told, and what it declares to vary."""
         plan: dict[str, Any] = {"suite": suite, "cells": digests} | ({"varies": varies} if varies else {})
-        with explained("store", self.root):
-            exchange.write_json(self.root / "suites" / f"{suite}.json", plan)
+        self._write(f"suites/{suite}.json", exchange.json_of(plan))
 
-    def announce(self) -> Announcement:
-        """Returns where a running sweep may say how far it is."""
+    def mark_running(self) -> RunningMarker:
+        """Returns where a running sweep may write how far it is."""
         with explained("store", self.root):
-            if not heard(self.root / RUNNING):
-                self._sweep_up()
-            return Announcement(self.root / RUNNING)
+            make_folder(self.root / RUNNING, self.root)
+            if not running_sweeps(self.root / RUNNING):
+                self._remove_leftovers()
+            return RunningMarker(self.root / RUNNING)
 
-    def _sweep_up(self) -> None:
+    def _remove_leftovers(self) -> None:
         """Removes half-written files of dead processes."""
         for path in (*self.root.glob("*/.*.tmp"), *self.root.glob(f"{RUNNING}/.*.tmp")):
             pid = path.name.split(".")[-2]
@@ -114,31 +116,32 @@ class Store:
 
     def _write(self, name: str, content: bytes) -> dict[str, str]:
         with explained("store", self.root):
-            exchange.write_bytes(self.root / name, content)
+            exchange.write_bytes(make_way(self.root / name, self.root), content)
         return {"path": name, "sha256": hashlib.sha256(content).hexdigest()}
 
 
-class Announcement:
-    """One running sweep's word to `w2s status`; it holds as long as the sweep holds its lock."""
+class RunningMarker:
+    """A running sweep's entry for `w2s status`; valid as long as the sweep has its lock."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(exist_ok=True)
-        heard(folder)
+        make_folder(folder, folder.parent)
+        running_sweeps(folder)
         self._path = folder / f"{secrets.token_hex(6)}.json"
         self._lock = FileLock(self._path.with_suffix(".lock"))
         self._lock.acquire()
 
-    def say(self, **words: Any) -> None:
-        """Replaces what was said before."""
+    def write(self, **progress: Any) -> None:
+        """Replaces what was written before."""
         with contextlib.suppress(OSError):  # a courtesy, worth no failure
-            exchange.write_json(self._path, words)
+            exchange.write_json(self._path, progress)
 
     def close(self) -> None:
-        """Takes it back."""
-        self._path.unlink(missing_ok=True)
-        self._lock.release()
-        self._path.with_suffix(".lock").unlink(missing_ok=True)
+        """Removes the entry."""
         with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+        self._lock.release()
+        with contextlib.suppress(OSError):
+            self._path.with_suffix(".lock").unlink(missing_ok=True)
             self._path.parent.rmdir()
 
 
@@ -152,18 +155,31 @@ def _lives(pid: int) -> bool:
     return True
 
 
-def heard(folder: Path) -> list[dict[str, Any]]:
-    """Returns what sweeps that still run say in this folder; the words of dead ones are removed."""
-    words = []
+def running_sweeps(folder: Path) -> list[dict[str, Any]]:
+    """Returns what sweeps that still run wrote into this folder; the entries of dead ones are removed."""
+    sweeps = []
     for lock_file in folder.glob("*.lock"):
-        lock, path = FileLock(lock_file), lock_file.with_suffix(".json")
+        path = lock_file.with_suffix(".json")
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            with contextlib.suppress(OSError, ValueError):
-                words.append(exchange.read_json(path))
+            lock = try_lock(lock_file)
+            if lock is None:
+                sweeps.append(_progress(exchange.read_json(path)))
+                continue
+            path.unlink(missing_ok=True)
+            lock.release()
+            lock_file.unlink(missing_ok=True)
+        except (OSError, ValueError, KeyError, TypeError):  # being written, or damaged
             continue
-        path.unlink(missing_ok=True)
-        lock.release()
-        lock_file.unlink(missing_ok=True)
-    return words
+    return sweeps
+
+
+def _progress(written: Any) -> dict[str, Any]:
+    """Returns what a running sweep wrote; KeyError, TypeError or ValueError where it is none."""
+    left = written["seconds_left"]
+    return {
+        "suite": written["suite"],
+        "running": [str(label) for label in list(written["running"])],
+        "cells": {name: int(written["cells"][name]) for name in ("done", "failed", "left")},
+        "seconds": float(written["seconds"]),
+        "seconds_left": None if left is None else float(left),
+    }

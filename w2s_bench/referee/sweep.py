@@ -16,11 +16,12 @@ from rich.console import Console
 from w2s_bench import events
 from w2s_bench.cells import Run
 from w2s_bench.referee.artefacts import Cache
+from w2s_bench.referee.disk import explained
 from w2s_bench.referee.engines import LIGHT, PRELOAD, Engine, make_engine
 from w2s_bench.referee.loop import Loop
 from w2s_bench.referee.plan import Plan, PlannedCell, plan_cells
 from w2s_bench.referee.progress import Progress
-from w2s_bench.referee.store import Store, explained
+from w2s_bench.referee.store import Store
 from w2s_bench.store.escape import plain
 
 WORKER = "w2s_bench.training.worker:run"
@@ -59,7 +60,7 @@ def run_cells(
     failed: list[PlannedCell] = []
     for cell in plan.cells:
         record = store.read(cell.digest)
-        if record is None or (record["status"] == "ok" and not store.has_result(cell.digest)):
+        if record is None or (record["status"] == "ok" and not store.has_files(record)):
             todo.append(cell)
         elif record["status"] != "ok":
             (todo if run.retry_failed else failed).append(cell)
@@ -80,10 +81,12 @@ def run_cells(
             cache = Cache(Path(run.cache).absolute(), progress.say)
             stack.callback(cache.close)
             cache.clean()
-        announcement = store.announce()
-        stack.callback(announcement.close)
+        marker = store.mark_running()
+        stack.callback(marker.close)
+        for name, problem in store.damaged.items():
+            progress.say(f"{store.root / name} is damaged ({problem}); its cell is computed again")
         stack.enter_context(_terminated_like_interrupted())
-        loop = Loop(run, registry, smaller, store, cache, engine, progress, announcement, worker)
+        loop = Loop(run, registry, smaller, store, cache, engine, progress, marker, worker)
         # what still runs must end before the cache's folders go
         stack.callback(lambda: engine.close() if not lent or loop.folders else None)
         interrupted = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import lzma
 import os
@@ -44,7 +45,7 @@ class StoreFiles:
 
     def names(self, part: str, suffix: str) -> list[str]:
         """Returns the sorted names of one part, such as `records/3f..c1.json`, without hidden and temporary files."""
-        loose = {f"{part}/{p.name}" for p in (self.path / part).glob(f"*{suffix}") if p.is_file()}
+        loose = {f"{part}/{p.name}" for p in (self.path / part).glob(f"*{suffix}")}
         packed = {f"{part}/{n}" for n in self._archive(part) if n.endswith(suffix) and "/" not in n}
         return sorted(n for n in loose | packed if not n.split("/")[1].startswith("."))
 
@@ -54,7 +55,12 @@ class StoreFiles:
         if part not in PARTS or not file or "/" in file or "\\" in file or file.startswith("."):
             raise FileNotFoundError(name)
         packed = self._archive(part).get(file)
-        return (self.path / part / file).read_bytes() if packed is None else packed
+        if packed is not None:
+            return packed
+        path = self.path / part / file
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, "Not a file", str(path))  # opening a pipe would wait for its other end
+        return path.read_bytes()
 
 
 def read_tar(path: Path) -> dict[str, bytes]:

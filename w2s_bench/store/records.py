@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from w2s_bench.cells import digest, varied_setting
+from w2s_bench.exchange import parse_json
 from w2s_bench.store.files import StoreFiles
 from w2s_bench.store.record_schema import RECORD, misfit
 
@@ -126,7 +127,7 @@ def read_stores(paths: Iterable[Path], suite: str | None = None) -> Reading:
 def _read_plan(files: StoreFiles, name: str, reading: Reading) -> None:
     suite = name[len("suites/") : -len(".json")]
     try:
-        plan = json.loads(files.read(name))
+        plan = parse_json(files.read(name))
         reading.planned.setdefault(suite, set()).update(str(c) for c in plan["cells"])
         varies = plan.get("varies")
         if (setting := varied_setting(varies)) is not None:
@@ -140,18 +141,18 @@ def _read_plan(files: StoreFiles, name: str, reading: Reading) -> None:
 def read_record(files: StoreFiles, name: str, notes: list[str]) -> list[Record]:
     """Returns the record in a list, an empty one (and a note) where the file is no usable record."""
     try:
-        raw = json.loads(files.read(name))
-    except (OSError, ValueError, RecursionError) as error:
+        raw = parse_json(files.read(name))
+    except (OSError, ValueError) as error:
         notes.append(f"{name}: not readable as JSON ({_short(error)}); left out, rerun the cell")
         return []
-    problem = _problem(raw, name)
+    problem = problem_of(raw, name)
     if problem:
         notes.append(f"{name}: {problem}; left out")
         return []
     return [Record(raw, files)]
 
 
-def _problem(raw: Any, name: str) -> str | None:
+def problem_of(raw: Any, name: str) -> str | None:
     """Returns what keeps this object from being a record, in words."""
     if not isinstance(raw, dict):
         return f"holds a {type(raw).__name__}, expected a record's JSON object"

@@ -92,7 +92,7 @@ def verify_store(path: Path) -> Verification:
 
 def _missing(files: StoreFiles, name: str, found: set[str]) -> list[str]:
     try:
-        planned = {str(c) for c in json.loads(files.read(name))["cells"]}
+        planned = {str(c) for c in exchange.parse_json(files.read(name))["cells"]}
     except (ValueError, KeyError, TypeError, OSError) as error:
         return [f"{name}: not a suite's plan ({type(error).__name__}); missing cells are not counted"]
     missing = len(planned - found)
@@ -154,10 +154,14 @@ def file_of(record: Record, what: str, found: list[str]) -> bytes | None:
     told = record.raw.get(what)
     if not told:
         return None
+    path = told.get("path")
     try:
-        content = record.files.read(str(told["path"]))
-    except (OSError, KeyError, TypeError):
-        found.append(f"its {what} file is missing")
+        content = record.files.read(str(path))
+    except FileNotFoundError:
+        found.append(f"its {what} file is missing: {path}")
+        return None
+    except OSError as error:
+        found.append(f"its {what} file cannot be read: {path}: {error.strerror}")
         return None
     actual = hashlib.sha256(content).hexdigest()
     if actual != told.get("sha256"):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import os
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -93,20 +92,23 @@ def content_key(*parts: Any) -> str:
     return sha.hexdigest()[:32]
 
 
-def cached_array(folder: str, key: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Returns the arrays kept under `key`, made and kept where they are not there or damaged."""
+def cached_array(
+    folder: str, key: str, names: Collection[str], make: Callable[[], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Returns the arrays of these names kept under `key`, made and kept where they are not there or damaged."""
     if not folder:
         return make()
     path = Path(folder) / f"{key}.npz"
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
-        arrays = make()
+    with contextlib.suppress(Exception), np.load(path, allow_pickle=False) as file:  # they raise a dozen kinds
+        return {name: file[name] for name in names}
+    arrays = make()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{key}.{os.getpid()}.npz")
     np.savez(temporary, **arrays)  # type: ignore[arg-type]
-    os.replace(temporary, path)
+    try:
+        os.replace(temporary, path)
+    except OSError:  # a folder is in its place: the cache does without
+        temporary.unlink()
     return arrays
 
 
@@ -152,7 +154,7 @@ def tokenise(inputs: Inputs, backbone: Backbone, max_length: int, cache: str = "
         flat = np.fromiter(itertools.chain.from_iterable(ids), dtype=np.int64, count=int(sizes.sum()))
         return {"flat": flat, "starts": np.concatenate([[0], np.cumsum(sizes)])}
 
-    arrays = cached_array(cache, "tokens-" + content_key(inputs, backbone.identity, limit), make)
+    arrays = cached_array(cache, "tokens-" + content_key(inputs, backbone.identity, limit), ("flat", "starts"), make)
     sizes = np.diff(arrays["starts"])
     lengths = sizes if inputs.other is None else sizes.reshape(2, -1).max(0)
     flat = arrays["flat"] if len(arrays["flat"]) else np.full(1, backbone.pad_id)

@@ -38,7 +38,7 @@ class FrozenFeatures:
         if texts and all(text in self._texts for text in texts):  # a part of a split that was read
             return torch.stack([self._texts[text] for text in texts], -2)
         key = "features-" + content_key(inputs, self.identity, weights_key(self.body))
-        arrays = cached_array(self.cache, key, lambda: {"features": self.read(inputs).numpy()})
+        arrays = cached_array(self.cache, key, ("features",), lambda: {"features": self.read(inputs).numpy()})
         features = torch.from_numpy(arrays["features"])
         self._texts.update(zip(texts, features.unbind(-2), strict=True))
         return features
@@ -80,7 +80,7 @@ def deferred(load: Callable[[], Backbone], key: str, cache: str) -> Backbone:
         n_weights = sum(weight.numel() for weight in module.parameters())
         return {"facts": np.array(json.dumps([facts, n_weights, weights_key(module)]))}
 
-    facts, n_weights, weights = json.loads(str(cached_array(cache, f"backbone-{key}", inspect)["facts"]))
+    facts, n_weights, weights = json.loads(str(cached_array(cache, f"backbone-{key}", ("facts",), inspect)["facts"]))
     module = Deferred(lambda: loaded().module, n_weights, weights)
     return Backbone(module, lambda texts: loaded().encode(texts), **facts)
 
