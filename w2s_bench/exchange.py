@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import compress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -29,17 +31,35 @@ def json_of(value: Any) -> bytes:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file under a temporary name, to disk, then renames it."""
+    """Writes a file that is either whole or not there."""
+    with whole_file(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Yields a file under a temporary name, which takes its place, on disk, once all is written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def file_sha256(path: Path) -> str:
+    """Returns 64 hex digits over a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def improbable_rows(rows: np.ndarray) -> np.ndarray:
+    """Returns [N] True for the rows [C] that are no probabilities: not finite, negative, or of another sum than 1."""
+    return ~(np.isfinite(rows).all(1) & (rows >= 0).all(1) & (np.abs(rows.sum(1) - 1) < 1e-3))
 
 
 def read_json(path: Path) -> Any:
@@ -69,7 +89,7 @@ def write_arrays(path: Path, **arrays: np.ndarray) -> None:
     """Writes named arrays, none of them of objects."""
     if any(a.dtype == object for a in arrays.values()):
         raise TypeError("arrays of objects would be pickled")
-    with open(path, "wb") as file:
+    with whole_file(path) as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,8 +18,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
-from safetensors.torch import save, save_file
+from safetensors.torch import save
 
+from w2s_bench import exchange
 from w2s_bench.errors import UsageError
 from w2s_bench.plugins.ladder import rungs, tokenizer
 from w2s_bench.plugins.ladder.model import PREFIX, Ladder, Shape
@@ -177,9 +177,7 @@ def save_resume(
         tensors |= {f"{key}.{name}": state[key].cpu() for key in ("exp_avg", "exp_avg_sq")}
     step, n_words, corpus = done
     about = {"plan": asdict(plan), "step": step, "words": n_words, "corpus": corpus.hex()}
-    partial = file.with_suffix(".partial")
-    save_file(tensors, partial, {"state": json.dumps(about)})
-    os.replace(partial, file)
+    exchange.write_bytes(file, save(tensors, {"state": json.dumps(about)}))
 
 
 def resume(plan: PretrainConfig, file: Path, model: Ladder, optimizer: torch.optim.AdamW) -> tuple[int, int, bytes]:

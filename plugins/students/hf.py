@@ -223,5 +223,6 @@ def folder_digest(folder: Path) -> str:
 @lru_cache(maxsize=1024)
 def _file_digest(path: str, size: int, modified: int) -> str:
     """Returns sha256 of a file, read once while its size and time stay."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    from w2s_bench.exchange import file_sha256  # not above: it brings pyarrow, which listing plugins must not wait for
+
+    return file_sha256(Path(path))

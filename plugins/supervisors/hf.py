@@ -10,7 +10,7 @@ import numpy as np
 
 from w2s_bench import hookimpl
 from w2s_bench.interfaces import FitContext, Inputs
-from w2s_bench.plugins.students.hf import Pretrained
+from w2s_bench.plugins.students.hf import HfStudent, Pretrained
 
 
 @hookimpl
@@ -25,22 +25,9 @@ class HfSupervisor(Pretrained):
     role = "supervisor"
 
     @dataclass
-    class Options:
-        model: str = ""
-        """Folder that `from_pretrained` loads, or a name on the Hugging Face hub."""
-        revision: str | None = None
-        """Commit, branch or tag of a model of the hub."""
-        pooling: Literal["auto", "last", "mean", "cls"] = "auto"
-        """What represents a text: the `last` token, the `mean` over tokens, the first (`cls`); `auto` takes the last
-        token of a causal model, the mean of a bidirectional one."""
+    class Options(HfStudent.Options):
         tune: Literal["full", "probe", "lora"] = "full"
         """`full` trains every weight, `probe` a linear head on frozen features, `lora` adapters and the head."""
-        max_length: int = 256
-        """Tokens kept of a text, from its start."""
-        body_lr: float = 5e-5
-        """Peak learning rate of the pretrained weights."""
-        head_lr: float = 1e-3
-        """Peak learning rate of the new head."""
 
     def __init__(self, options: Options) -> None:
         self.options = options

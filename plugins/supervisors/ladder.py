@@ -10,6 +10,7 @@ import numpy as np
 from w2s_bench import hookimpl
 from w2s_bench.interfaces import TASK_KINDS, FitContext, Inputs
 from w2s_bench.plugins.ladder import rungs
+from w2s_bench.plugins.students.ladder import LadderStudent
 
 SIZES, CHECKPOINTS = ("xxs", "xs", "s", "sm"), (0, 1, 2)
 """The shipped supervisors; finetunes of one checkpoint make the same errors, those of several do not."""
@@ -29,19 +30,11 @@ class LadderSupervisor:
     kinds = frozenset(TASK_KINDS)
 
     @dataclass
-    class Options:
+    class Options(LadderStudent.Options):
         size: str = "xs"
-        """Rung: `xxs`, `xs`, `s`, `sm`, `m` or `l`."""
-        checkpoint: int = 0
-        """Pretraining seed."""
-        saliency: float = 0.3
-        """How often its pretraining text named the class of a digit or value."""
-        path: str | None = None
-        """Folder of a rung of your own (`w2s pretrain`) in place of a shipped one."""
-        body_lr: float | None = None
+        body_lr: float | None = None  # type: ignore[assignment]
         """Peak learning rate of the pretrained weights; the rung's own where none is given (xs: 2e-4)."""
         head_lr: float = 1e-2
-        """Peak learning rate of the new head."""
 
     def __init__(self, options: Options) -> None:
         self.options = options

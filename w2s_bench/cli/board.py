@@ -29,11 +29,9 @@ def write_or_print(text: str, out: str | None) -> None:
     if out is None:
         sys.stdout.write(text)
         return
-    path = Path(out)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8", newline="\n")
-    temporary.replace(path)
+    from w2s_bench import exchange
+
+    exchange.write_bytes(Path(out), text.encode())
 
 
 @click.command()

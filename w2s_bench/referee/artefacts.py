@@ -68,7 +68,7 @@ class Artefact:
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 with self._named(name) as path:
                     _copy_or_link(path, copy)
-                    if _sha256(copy) != self.manifest[name]:
+                    if exchange.file_sha256(copy) != self.manifest[name]:
                         raise Damaged(self.stage, path, "has changed")
 
     def check(self) -> None:
@@ -81,7 +81,7 @@ class Artefact:
             with self._named(name) as path:
                 if name not in names:
                     raise Damaged(self.stage, path, "is missing")
-                if _sha256(path) != self.manifest[name]:
+                if exchange.file_sha256(path) != self.manifest[name]:
                     raise Damaged(self.stage, path, "has changed")
 
     @contextlib.contextmanager
@@ -180,7 +180,7 @@ class Cache:
             if path.is_symlink() or not path.is_file():
                 raise ValueError(f"{stage.label} left {path.name}, which is not a plain file")
             try:
-                manifest[path.relative_to(building).as_posix()] = _sha256(path)
+                manifest[path.relative_to(building).as_posix()] = exchange.file_sha256(path)
             except PermissionError as error:
                 raise ValueError(f"{stage.label} left {path.name}, which cannot be read: {error.strerror}") from error
             _to_disk(path)
@@ -277,11 +277,6 @@ def _copy_or_link(source: Path, target: Path) -> None:
             os.link(source, target)
             return
     shutil.copyfile(source, target)
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _to_disk(path: Path) -> None:

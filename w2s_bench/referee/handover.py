@@ -219,9 +219,9 @@ def _check_texts(what: str, texts: np.ndarray, n: int) -> None:
 def _check_rows(what: str, rows: np.ndarray, shape: tuple[int, int], abstain: bool) -> None:
     if rows.shape != shape or rows.dtype.kind != "f":
         raise W2SError(f"{what} came as {rows.dtype} {list(rows.shape)}, expected probabilities of shape {list(shape)}")
-    answered = ~np.isnan(rows).all(axis=1) if abstain else np.ones(len(rows), dtype=bool)
-    sound = np.isfinite(rows).all(axis=1) & (rows >= 0).all(axis=1) & (np.abs(rows.sum(axis=1) - 1) < 1e-3)
-    bad = answered & ~sound
+    bad = exchange.improbable_rows(rows)
+    if abstain:
+        bad &= ~np.isnan(rows).all(axis=1)
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         also = ", or a row all of NaN to abstain" if abstain else ""

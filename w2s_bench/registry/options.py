@@ -95,12 +95,12 @@ def options_for(kind: str, cls: type) -> Mapping[str, Option]:
 
 
 def help_texts(kind: str, cls: type) -> dict[str, str]:
-    """Returns the docstring under each option's field, '' where there is none."""
+    """Returns the docstring under each option's field, or under the field that it overrides; '' where there is none."""
     texts: dict[str, str] = {}
     for holder in (HARNESS_OPTIONS[kind], interfaces.options_of(cls)):
         for owner in reversed(holder.__mro__ if holder else ()):
             if dataclasses.is_dataclass(owner):
-                texts |= _field_docstrings(owner)
+                texts |= {name: text or texts.get(name, "") for name, text in _field_docstrings(owner).items()}
     return texts
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from w2s_bench import exchange
 from w2s_bench.errors import UsageError
 from w2s_bench.store.records import SCHEMA
 
@@ -38,13 +39,8 @@ def import_results(format: str, path: Path) -> Import:
 
 def write_records(made: Import, store: Path) -> None:
     """Writes the records into a store."""
-    folder = Path(store) / "records"
-    folder.mkdir(parents=True, exist_ok=True)
     for record in made.records:
-        path = folder / f"{record['digest']}.json"
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        exchange.write_json(Path(store) / "records" / f"{record['digest']}.json", record)
 
 
 def _digest(value: Any) -> str:

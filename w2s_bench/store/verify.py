@@ -204,7 +204,7 @@ def _test_split(content: bytes) -> tuple[list[str], np.ndarray]:
     if predicted.dtype.kind == "U":
         return ids, predicted
     p = predicted.astype(float)
-    if not np.isfinite(p).all() or (p < 0).any() or (abs(p.sum(1) - 1) > 1e-3).any():
+    if exchange.improbable_rows(p).any():
         raise ValueError("predicted probabilities are not finite, negative or do not sum to 1")
     return ids, p
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-import os
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from w2s_bench import exchange
 from w2s_bench.cells import digest
 from w2s_bench.interfaces import Backbone, Inputs
 
@@ -102,13 +102,8 @@ def cached_array(
     with contextlib.suppress(Exception), np.load(path, allow_pickle=False) as file:  # they raise a dozen kinds
         return {name: file[name] for name in names}
     arrays = make()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{key}.{os.getpid()}.npz")
-    np.savez(temporary, **arrays)  # type: ignore[arg-type]
-    try:
-        os.replace(temporary, path)
-    except OSError:  # a folder is in its place: the cache does without
-        temporary.unlink()
+    with contextlib.suppress(OSError):  # a folder is in its place, or the disk is full: the cache does without
+        exchange.write_arrays(path, **arrays)
     return arrays
 
 
