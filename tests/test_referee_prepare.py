@@ -34,6 +34,7 @@ def order(folder, **options):
         ("difficulty", ["difficulty nan in transfer, row 2", "finite"]),
         ("missing split", ["supervision, transfer, validation, test", "gave ['supervision', 'test', 'transfer']"]),
         ("class names", ["two classes with different names"]),
+        ("notes", ["has the notes 'no list'", "give a list of sentences"]),
         ("raise", ["load raised ValueError: the file is torn"]),
     ],
 )
@@ -66,6 +67,7 @@ def test_what_is_written(tmp_path, monkeypatch):
         "fingerprint": "digits-1",
         "same_for_all_seeds": False,
         "sealed": False,
+        "notes": [],
     }
     inputs = exchange.read_inputs(out / "inputs" / "test.parquet")
     truth = np.load(out / "truth" / "test.npy")

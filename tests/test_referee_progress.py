@@ -35,6 +35,16 @@ def test_plain_lines_elsewhere(tmp_path):
     assert path.read_text().startswith("digits  guess > pupil  trick_b  seed 0\nfailed: ended with exit status 3")
 
 
+def test_what_a_task_notes_is_said_once_and_recorded(tmp_path):
+    bench = Bench(tmp_path)
+    noted = ("digits", {"fault": "noted"})
+    bench.go(*(cell("trick", task=noted, seed=seed) for seed in range(2)))
+    assert bench.output.count("task digits: 3 rows were left out\n") == 1
+    assert [r["provenance"]["task_notes"] for r in bench.records()] == [["3 rows were left out"]] * 2
+    bench.go(cell("trick_b", task=noted))  # the prepared task is in the cache
+    assert "task digits: 3 rows were left out\n" in bench.output
+
+
 def test_live_table_on_a_terminal(tmp_path, monkeypatch):
     monkeypatch.setenv("TERM", "xterm")  # rich draws nothing live on a dumb terminal
     console = Console(file=io.StringIO(), force_terminal=True, width=100)

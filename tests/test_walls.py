@@ -112,7 +112,7 @@ def test_checking_a_store_loads_neither_torch_nor_pandas():
 def test_one_file_reads_and_writes_parquet():
     """Elsewhere somebody would call `pyarrow.parquet.read_table`, whose threads may abort an interpreter that ends."""
     with_parquet = offenders([p for p in CODE if "tests" not in p.parts], lambda p: of_package(imports_of(p), *PARQUET))
-    assert set(with_parquet) == {"w2s_bench/exchange.py", "plugins/tasks/reading.py"}  # the latter for tables of others
+    assert set(with_parquet) == {"w2s_bench/exchange.py", "plugins/tables/files.py"}  # the latter for tables of others
 
     def calls(path: Path) -> list[str]:
         nodes = (n.func for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call))

@@ -117,7 +117,10 @@ class Recipe:
 
 @runtime_checkable
 class Task(Protocol):
-    """A dataset with its split rule. Optional attributes: `Options`, `sealed`, `same_test_for_all_seeds`.
+    """A dataset with its split rule. Optional attributes: `Options`, `sealed`, `same_test_for_all_seeds`, `notes`.
+
+    `notes`, asked after `load`, are sentences about the data, such as how many rows were left out. A run shows
+    them, and records keep them.
 
     A generation task gives no class names, texts as truth, and `check(answer, truth) -> bool`.
     """

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
 from w2s_bench import hookimpl
-from w2s_bench.errors import UsageError, W2SError, nearest
+from w2s_bench.errors import UsageError, W2SError
 from w2s_bench.interfaces import Inputs, Sizes, Split
-from w2s_bench.plugins.tasks.reading import Columns, column_names, fingerprint, read_columns
+from w2s_bench.plugins.tables.classes import classes_of, labelled
+from w2s_bench.plugins.tables.columns import RowsInUse, check_column, column, opaque
+from w2s_bench.plugins.tables.files import Columns
+from w2s_bench.plugins.tables.reading import column_names, fingerprint, read_columns
 from w2s_bench.seeds import derive
 from w2s_bench.splitting import split_examples
-
-MOST_CLASSES = 50
 
 
 @dataclass(frozen=True)
@@ -34,6 +32,7 @@ class _Rows:
     group: list[str] | None
     difficulty: np.ndarray | None
     in_test: np.ndarray | None
+    notes: tuple[str, ...]
 
 
 class Table:
@@ -41,14 +40,20 @@ class Table:
 
     @dataclass(frozen=True)
     class Options:
-        """Where the data lies and what its columns mean."""
+        """Where the data is and what its columns mean."""
 
         path: str = ""
-        """File (.csv .tsv .jsonl .json .parquet .arrow, also .gz), dataset folder, or Hugging Face dataset name."""
+        """File (.csv .tsv .jsonl .json .parquet .arrow, also .gz .bz2 .xz .zst), dataset folder, Hugging Face name."""
+        encoding: str = "utf-8"
+        """Of the letters in a CSV, TSV or JSON file, by Python's names: utf-8, utf-16, latin-1, cp1252, ..."""
         text: str = "text"
         """Column with the text; preference: with the prompt, empty for none."""
         label: str = "label"
         """Column with the class: whole numbers, booleans or words. With `other`: 1 where the second is better."""
+        missing_labels: Literal["error", "drop"] = "error"
+        """`drop` leaves rows without a label out; their number is shown and recorded."""
+        join_classes: bool = False
+        """Classes that differ in case or blanks alone (`pos`, `POS `) are one class; without it they are an error."""
         other: str = ""
         """Column with the second candidate: makes it a preference task in which `text` is the first."""
         chosen: str = ""
@@ -87,15 +92,20 @@ class Table:
         """True where the data says which rows are test rows."""
         return self._rows.in_test is not None
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out or joined, in words."""
+        return self._rows.notes
+
     def fingerprint(self) -> str:
         """Returns sha256 of the file's content, or the dataset's name and commit; UsageError for columns it lacks.
 
         It is asked while a run is planned: the time to say that an option is wrong.
         """
         source = self._source()
-        names = column_names(source)
+        names = column_names(source, self.options.encoding)
         for option, name in self._named().items() if names else ():
-            _check_column(source, names or [], option, name)
+            check_column(source, names or [], option, name, self._no_prompt(option))
         return fingerprint(source, self.options.config, self.options.revision)
 
     def load(self, seed: int, sizes: Sizes) -> tuple[list[str], dict[str, Split]]:
@@ -136,39 +146,51 @@ class Table:
     def _rows(self) -> _Rows:
         o = self.options
         wanted = {*self._named().values(), o.id or "id"}
-        columns = read_columns(self._source(), wanted, o.config, o.revision)
+        columns = read_columns(self._source(), wanted, o.config, o.revision, o.encoding)
         if not columns.places:
             raise W2SError(f"{o.path}: the table has no rows")
+        for option, name in self._named().items():
+            check_column(o.path, columns.names, option, name, self._no_prompt(option))
         in_test, keep = self._fixed_split(columns)
-        column = _Reader(o.path, columns, keep)
-        prompt = column.texts("text", o.text, may_be_empty=bool(o.chosen)) if o.text else [""] * len(keep)
+        rows, notes = RowsInUse(o.path, columns, keep), []
         other: list[str] | None = None
         if o.chosen:
-            better, worse = column.texts("chosen", o.chosen), column.texts("rejected", o.rejected)
+            prompt = rows.texts("text", o.text, may_be_empty=True) if o.text else [""] * len(keep)
+            better, worse = rows.texts("chosen", o.chosen), rows.texts("rejected", o.rejected)
             text = [_join(p, answer) for p, answer in zip(prompt, better, strict=True)]
             other = [_join(p, answer) for p, answer in zip(prompt, worse, strict=True)]
             truth, class_names = None, ["first", "second"]
         else:
-            text, other = prompt, column.texts("other", o.other) if o.other else None
-            truth, class_names = column.classes("label", o.label)
+            rows, left_out = labelled(rows, o.label, o.missing_labels)
+            text, other = rows.texts("text", o.text), rows.texts("other", o.other) if o.other else None
+            classes = classes_of(rows, o.label, o.join_classes)
+            notes = [note for note in (left_out, classes.joined) if note]
+            truth, class_names = classes.numbers, classes.names
             if other is not None:
                 if class_names not in (["0", "1"], ["False", "True"]):
                     raise W2SError(
-                        f"{o.path}: column {o.label!r} (task.label) of a preference task holds 0 or 1 "
+                        f"{o.path}: column {o.label!r} (task.label) of a preference task has 0 or 1 "
                         f"(1: {o.other!r} is better), found: {', '.join(class_names[:5])}"
                     )
                 class_names = ["first", "second"]
-        rows = _Rows(
-            column.ids(o.id),
+        checked = _Rows(
+            rows.ids(o.id),
             text,
             other,
             truth,
             class_names,
-            [str(g) for g in column.present("group", o.group)] if o.group else None,
-            column.numbers("difficulty", o.difficulty) if o.difficulty else None,
-            np.array([in_test[i] for i in keep]) if in_test else None,
+            [str(g) for g in rows.present("group", o.group)] if o.group else None,
+            rows.numbers("difficulty", o.difficulty) if o.difficulty else None,
+            np.array([in_test[i] for i in rows.keep]) if in_test else None,
+            tuple(notes),
         )
-        return rows if rows.group is not None else _with_text_groups(rows)
+        return checked if checked.group is not None else _with_text_groups(checked)
+
+    def _no_prompt(self, option: str) -> str:
+        """Returns what to do where the default of `text` names no column of a table of chosen and rejected answers."""
+        if option != "text" or not self.options.chosen:
+            return ""
+        return "; task.text=COLUMN names the prompt, task.text= that there is none"
 
     def _named(self) -> dict[str, str]:
         """Returns the columns that must be there, by option."""
@@ -185,119 +207,24 @@ class Table:
         """Returns which rows are test rows (None: to be drawn), and the positions of the rows in use."""
         o = self.options
         if o.split:
-            values = [None if v is None else str(v) for v in _column(o.path, columns, "split", o.split)]
+            values = [None if v is None else str(v) for v in column(o.path, columns, "split", o.split)]
         elif columns.split and {o.train, o.test} <= set(columns.split):
             values = list(columns.split)
         else:
             return None, list(range(len(columns.places)))
         for option, value in (("train", o.train), ("test", o.test)):
             if value not in values:
-                found = sorted({str(v) for v in values})
+                distinct = sorted({str(v) for v in values})
                 raise UsageError(
                     f"{o.path}: column {o.split!r} (task.split) never says {value!r} (task.{option}); "
-                    f"found: {', '.join(found[:8])}{' ...' if len(found) > 8 else ''}"
+                    f"found: {', '.join(distinct[:8])}{' ...' if len(distinct) > 8 else ''}"
                 )
         return [v == o.test for v in values], [i for i, v in enumerate(values) if v in (o.train, o.test)]
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """Columns of the rows in use, checked; every error names the file, the column, its option and the row."""
-
-    path: str
-    columns: Columns
-    keep: list[int]
-
-    def present(self, option: str, name: str) -> list[Any]:
-        """Returns a column without holes."""
-        return self._all(option, name, self._used(option, name), lambda v: v is not None and v != "", "a value")
-
-    def texts(self, option: str, name: str, may_be_empty: bool = False) -> list[str]:
-        """Returns a column of strings."""
-        values = self._used(option, name)
-        return self._all(
-            option, name, values, lambda v: isinstance(v, str) and (may_be_empty or v.strip() != ""), "a text"
-        )
-
-    def numbers(self, option: str, name: str) -> np.ndarray:
-        """Returns a column of finite numbers."""
-        values = self._all(option, name, self.present(option, name), _is_number, "a finite number")
-        return np.array([float(v) for v in values])
-
-    def classes(self, option: str, name: str) -> tuple[np.ndarray, list[str]]:
-        """Returns class numbers [N] and the classes' names, in sorted order."""
-        values = self.present(option, name)
-        declared = self.columns.class_names.get(name)
-        if declared is not None:
-            self._all(option, name, values, lambda v: 0 <= v < len(declared), f"a class out of {', '.join(declared)}")
-        elif all(isinstance(v, str) and _is_number(v) for v in values):  # CSV has no types
-            values = [int(v) if _is_whole(v) else float(v) for v in values]
-        kind: type = type(values[0])
-        expected = f"a class ({kind.__name__}, as in the first row)"
-        if kind not in (int, bool, str):
-            kind, expected = int, "a class (a whole number, a word, true or false)"
-        self._all(option, name, values, lambda v: type(v) is kind, expected)
-        distinct = sorted(set(values))
-        where = f"{self.path}: column {name!r} (task.{option})"
-        if len(distinct) > MOST_CLASSES:
-            some = ", ".join(repr(v) for v in distinct[:3])
-            raise W2SError(
-                f"{where}: {len(distinct)} different values ({some}, ...) are not classes; at most {MOST_CLASSES}"
-            )
-        if len(distinct) < 2:
-            raise W2SError(f"{where}: only one class, {distinct[0]!r}; a task needs at least two")
-        number = {value: i for i, value in enumerate(distinct)}
-        names = [declared[v] for v in distinct] if declared is not None else [str(v) for v in distinct]
-        return np.array([number[v] for v in values], dtype=np.int64), names
-
-    def ids(self, name: str) -> list[str]:
-        """Returns opaque ids. Plain ones often tell the class (`review-pos-17`), and so do rows in a sorted file."""
-        if name == "row" or (not name and "id" not in self.columns.names):
-            plain = [str(self.columns.places[i]) for i in self.keep]
-        else:
-            name = name or "id"
-            plain = [str(v) for v in self.present("id", name)]
-            first: dict[str, int] = {}
-            for i, value in zip(self.keep, plain, strict=True):
-                if value in first:
-                    places = f"{self.columns.place}s {self.columns.places[first[value]]} and {self.columns.places[i]}"
-                    raise W2SError(
-                        f"{self.path}: column {name!r} (task.id): id {value!r} stands in {places}; ids must be unique. "
-                        f"If rows belong together: task.group={name} task.id=row"
-                    )
-                first[value] = i
-        return [_opaque(value) for value in plain]
-
-    def _used(self, option: str, name: str) -> list[Any]:
-        values = _column(self.path, self.columns, option, name)
-        return [values[i] for i in self.keep]
-
-    def _all(self, option: str, name: str, values: list[Any], good: Callable[[Any], bool], expected: str) -> list[Any]:
-        for i, value in zip(self.keep, values, strict=True):
-            if not good(value):
-                found = "nothing" if value is None or value == "" else f"{value!r:.80} ({type(value).__name__})"
-                raise W2SError(
-                    f"{self.path}, {self.columns.place} {self.columns.places[i]}: column {name!r} (task.{option}): "
-                    f"expected {expected}, found {found}"
-                )
-        return values
-
-
-def _column(path: str, columns: Columns, option: str, name: str) -> list[Any]:
-    _check_column(path, columns.names, option, name)
-    return columns.values[name]
-
-
-def _check_column(path: str, names: list[str], option: str, name: str) -> None:
-    if name not in names:
-        raise UsageError(
-            f"{path}: no column {name!r} (task.{option}){nearest(name, names) or ';'} it has: {', '.join(names)}"
-        )
-
-
 def _with_text_groups(rows: _Rows) -> _Rows:
     """Returns the rows with equal texts as groups, without those training rows whose text is in the test split."""
-    group = [_opaque(t, o) for t, o in zip(rows.text, rows.other or [""] * len(rows.text), strict=True)]
+    group = [opaque(t, o) for t, o in zip(rows.text, rows.other or [""] * len(rows.text), strict=True)]
     if rows.in_test is None:
         return replace(rows, group=group)
     seen = {g for g, tested in zip(group, rows.in_test, strict=True) if tested}
@@ -315,23 +242,8 @@ def _with_text_groups(rows: _Rows) -> _Rows:
     )
 
 
-def _opaque(*parts: str) -> str:
-    return hashlib.sha256("\0".join(("table", *parts)).encode()).hexdigest()[:16]
-
-
 def _join(prompt: str, answer: str) -> str:
     return prompt + answer if not prompt or prompt[-1].isspace() else f"{prompt} {answer}"
-
-
-def _is_whole(value: str) -> bool:
-    return value.lstrip("-").isascii() and value.lstrip("-").isdigit()
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        return not isinstance(value, bool) and math.isfinite(float(value))
-    except (TypeError, ValueError):
-        return False
 
 
 @hookimpl

@@ -34,6 +34,11 @@ class Digits:
     def fingerprint(self):
         return "digits-1"
 
+    @property
+    def notes(self):
+        fault = self.options.fault
+        return {"notes": "no list", "noted": ["3 rows \x1b[31mwere left out"]}.get(fault, ())
+
     def load(self, seed, sizes):
         fault, classes = self.options.fault, self.options.classes
         rng = np.random.default_rng(seed)

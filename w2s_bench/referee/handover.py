@@ -46,6 +46,7 @@ INFO = {
     "fingerprint": str,
     "same_for_all_seeds": bool,
     "sealed": bool,
+    "notes": list,
 }
 """Of info.json, by key."""
 

@@ -103,6 +103,8 @@ class Loop:
                     prepared = self.read_prepared(artefacts[stage.needs[0]])
                     handover.fill(folder, stage, prepared, artefacts, self.settings, self.plugins, self.cache.workers)
                     self.prepared[stage.digest] = prepared
+                    for note in prepared.info["notes"]:
+                        self.progress.note(f"task {stage.task.name}: {note}")
                 except Damaged:
                     remove(folder)
                     raise

@@ -22,6 +22,7 @@ from w2s_bench.errors import W2SError
 from w2s_bench.interfaces import SPLITS, Inputs, Split
 from w2s_bench.jobs import run_in
 from w2s_bench.referee.plan import Stage, sizes_of
+from w2s_bench.store.escape import plain
 from w2s_bench.store.paths import strip_local_paths
 
 TARGET = "w2s_bench.referee.prepare:run"
@@ -54,6 +55,7 @@ def prepare(folder: Path) -> None:
             "kind": task.kind,
             "same_for_all_seeds": bool(getattr(task, "same_test_for_all_seeds", False)),
             "sealed": bool(getattr(task, "sealed", False)),
+            "notes": getattr(task, "notes", ()),
         }
     except W2SError:
         raise
@@ -66,6 +68,10 @@ def prepare(folder: Path) -> None:
 def write_splits(out: Path, name: str, class_names: Any, splits: Any, info: dict[str, Any]) -> None:
     """Writes checked splits: inputs, truth and what is known of the task."""
     names = check_splits(name, class_names, splits, info["kind"])
+    notes = info["notes"]
+    if not isinstance(notes, list | tuple) or not all(isinstance(note, str) for note in notes):
+        _Complaints(name)(f"has the notes {notes!r:.200}", "give a list of sentences")
+    info["notes"] = [plain(note, 500) for note in notes]
     form: type = np.str_ if info["kind"] == "generation" else np.int64
     for folder in ("inputs", "truth"):
         (out / folder).mkdir(parents=True)

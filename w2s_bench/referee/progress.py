@@ -39,6 +39,7 @@ class Progress:
         self.ran: dict[str, list[float]] = {k: [] for k in STAGE_KINDS}
         self.cells, self.cells_done, self.cells_failed, self.slots = cells, 0, 0, slots
         self.running: dict[str, tuple[str, float]] = {}
+        self.noted: set[str] = set()
         self.stack = contextlib.ExitStack()
         self.live = Live(console=self.console, get_renderable=self._show, refresh_per_second=4, transient=True)
 
@@ -55,6 +56,12 @@ class Progress:
     def say(self, line: str) -> None:
         """Shows one line that stays."""
         self.console.print(Text(plain(line)), soft_wrap=True)
+
+    def note(self, line: str) -> None:
+        """Shows one line that stays, once however often it comes: the seeds of a sweep share their data."""
+        if line not in self.noted:
+            self.noted.add(line)
+            self.say(line)
 
     def started(self, stage: Stage) -> None:
         """Shows a stage as running."""

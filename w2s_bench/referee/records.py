@@ -68,6 +68,7 @@ class Recorder:
         }
         record["provenance"] |= {
             "task_fingerprint": plain(info["fingerprint"], 200),
+            "task_notes": info["notes"],
             "backbones": backbones,
         }
         self.store.write_record(record)
