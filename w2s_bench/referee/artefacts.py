@@ -169,8 +169,15 @@ class Cache:
 
         Raises:
             ValueError: The stage left something that is no plain file, or one that cannot be read.
+            Damaged: Somebody removed it while it was put together.
             OSError: The cache cannot be written.
         """
+        try:
+            return self._keep(stage, source, names)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise Damaged(stage.digest, self.place(stage), "was removed while it was put together") from error
+
+    def _keep(self, stage: Stage, source: Path, names: Iterable[str]) -> Artefact:
         building = self._new(self._building)
         for name in names:
             if os.path.lexists(source / name):

@@ -119,7 +119,7 @@ class Loop:
             self.prepared.pop(ended.key, None),
         )
         self.sources.check(stage)
-        status, reason, artefact = ended.status, ended.reason, None
+        status, reason, artefact, damage = ended.status, ended.reason, None, None
         if status == "ok":
             try:
                 self.check(stage, folder, ended, prepared)
@@ -127,6 +127,8 @@ class Loop:
                     artefact = self.cache.keep(stage, folder / "out", handover.OUTPUTS[stage.kind])
             except Changed:
                 raise
+            except Damaged as removed:
+                damage = removed
             except (W2SError, ValueError) as error:
                 status, reason = "failed", str(error)
         if status != "ok" and FULL in reason + ended.details[-4000:]:
@@ -138,7 +140,10 @@ class Loop:
             note = self.note_failure(stage, text, folder / "log.txt")
         remove(folder)
         self.cache.unlock(stage)
-        if artefact is not None:
+        if damage is not None:
+            self.progress.ended(stage, None)
+            self.reopen(damage)
+        elif artefact is not None:
             self.computed.add(stage.digest)
             self.finished(stage.digest, artefact, ended.seconds)
         elif status == "lost" and self.schedule.runs_again(stage.digest, ended.alone):
