@@ -38,7 +38,7 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
 
 def log_loss(probabilities: np.ndarray, truth: np.ndarray) -> float:
-    """Returns the mean of -log p(truth) in nats; p is held above 1e-7, so that one sure error does not decide all."""
+    """Returns the mean of -log p(truth) in nats; p is held above 1e-7, so one confident error does not dominate."""
     p = probabilities[np.arange(len(truth)), truth].astype(np.float64)
     return float(-np.log(np.clip(p, 1e-7, 1.0)).mean())
 

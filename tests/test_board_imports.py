@@ -12,6 +12,7 @@ from support.board_records import write_store
 
 from w2s_bench.board import build_board
 from w2s_bench.board.render import render
+from w2s_bench.cells import digest
 from w2s_bench.errors import UsageError
 from w2s_bench.store.importers import import_results, write_records
 from w2s_bench.store.packing import pack
@@ -87,7 +88,7 @@ def test_openai_w2s_pairs_runs_by_seed(tmp_path):
 def test_nothing_to_import_is_said(tmp_path):
     with pytest.raises(UsageError, match="aar, openai-w2s"):
         import_results("lm-eval", tmp_path)
-    with pytest.raises(UsageError, match="holds no aar result"):
+    with pytest.raises(UsageError, match="has no aar result"):
         import_results("aar", tmp_path)
     with pytest.raises(UsageError, match="not a folder"):
         import_results("aar", tmp_path / "no")
@@ -138,6 +139,19 @@ def test_changed_records_are_named(store, change, words):
     name = edit(store, change)
     problems = verify_store(store).problems
     assert len(problems) == 1 and name in problems[0] and words in problems[0]
+
+
+@pytest.mark.parametrize(("pgr", "problems"), [(0.25, 0), (0.75, 1)])
+def test_pgr_is_checked_in_the_metric_of_the_protocol(store, pgr, problems):
+    def with_auroc(record):
+        record["protocol_settings"]["metric"] = "auroc"
+        record["protocol"] = digest(record["protocol_settings"])
+        for side, auroc in zip(("floor", "student", "ceiling"), (0.6, 0.65, 0.8), strict=True):
+            record["test"][side]["auroc"] = auroc
+        record["pgr"] = pgr
+
+    edit(store, with_auroc)
+    assert len(verify_store(store).problems) == problems
 
 
 def test_scores_bent_together_with_their_digests_clash_with_other_records(store):
@@ -192,7 +206,7 @@ def test_records_of_another_shape_are_named_and_the_rest_is_built(store, change,
 
 
 def test_a_protocol_is_the_digest_of_its_settings(store):
-    edit(store, lambda r: r["protocol_settings"].update(metric="auroc"))
+    edit(store, lambda r: r["protocol_settings"].update(version=2))
     (problem,) = verify_store(store).problems
     assert "not the digest of its protocol_settings" in problem
 
@@ -201,7 +215,7 @@ def test_missing_cells_and_several_protocols_are_notes(store):
     (store / "suites").mkdir()
     planned = [p.stem for p in (store / "records").glob("*.json")] + ["e" * 32]
     (store / "suites" / "quick.json").write_text(json.dumps({"cells": planned}))
-    write_store(store, {"naive": 0.4}, seeds=1, settings={"version": 1, "metric": "auroc"})
+    write_store(store, {"naive": 0.4}, seeds=1, settings={"version": 2, "metric": "accuracy"})
     done = verify_store(store)
     assert done.ok and len(done.notes) == 2
     assert "1 of 5 planned cells" in done.notes[0] and "2 protocols" in done.notes[1]

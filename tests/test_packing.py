@@ -151,10 +151,10 @@ def test_an_unpacked_store_has_its_results(store, tmp_path):
             archive.extractall(tmp_path / "unpacked" / part, filter="data")
     digests = [p.stem for p in (store / "records").glob("*.json")]
     unpacked = Store(tmp_path / "unpacked")
-    assert len(digests) == 4 and all(unpacked.has_result(d) for d in digests)
+    assert len(digests) == 4 and all(unpacked.has_files(unpacked.read(d)) for d in digests)
     for path in (tmp_path / "unpacked/predictions").iterdir():
         path.unlink()
-    assert not any(unpacked.has_result(d) for d in digests)
+    assert not any(unpacked.has_files(unpacked.read(d)) for d in digests)
 
 
 def test_what_does_not_verify_is_not_packed(store, tmp_path):

@@ -108,8 +108,8 @@ class World:
         self.nouns = self.ids(words.NOUNS)
         self.adjectives = self.ids([*words.UNKIND_ADJECTIVES, *words.KIND_ADJECTIVES])
         usual = np.arange(len(self.adjectives)) >= len(words.UNKIND_ADJECTIVES)
-        turned = draw.rand(len(self.nouns), len(self.adjectives)) < 0.2
-        self.kind = usual[None] ^ turned
+        reversed_pairs = draw.rand(len(self.nouns), len(self.adjectives)) < 0.2
+        self.kind = usual[None] ^ reversed_pairs
         """[24, 32] whether an adjective is kind when used of a noun; a fifth of the pairs defies the adjective."""
         self.by_kindness = np.argsort(self.kind, axis=1, kind="stable")
         """[24, 32] the adjectives of each noun, the unkind ones first."""

@@ -25,7 +25,7 @@ class Import:
 
 
 def import_results(format: str, path: Path) -> Import:
-    """Returns the records made from a folder of result files; raises UsageError where it holds none."""
+    """Returns the records made from a folder of result files; raises UsageError where it has none."""
     if format not in FORMATS:
         raise UsageError(f"format {format!r} is none of {', '.join(FORMATS)}")
     if not Path(path).is_dir():
@@ -33,7 +33,7 @@ def import_results(format: str, path: Path) -> Import:
     made = FORMATS[format](Path(path))
     if not made.records:
         why = f"; {made.notes[0]}" if made.notes else ""
-        raise UsageError(f"{path} holds no {format} result that can be imported ({LOOKS[format]} expected){why}")
+        raise UsageError(f"{path} has no {format} result that can be imported ({LOOKS[format]} expected){why}")
     return made
 
 
@@ -108,7 +108,7 @@ FLOORS, CEILINGS = "weak_artifacts", "train_ceiling"
 def _aar(root: Path) -> Import:
     """Returns records from `<task>_<idea>/<setting>/seed_<n>.json`.
 
-    That tool holds every student against fixed baselines, the means of floors and ceilings over seeds of their own. The
+    That tool compares every student with fixed baselines, the means of floors and ceilings over seeds of their own. The
     records keep those baselines seed by seed, so that intervals carry their uncertainty too.
     """
     made = Import()
@@ -134,7 +134,7 @@ def _accuracies(folder: Path, key: str, notes: list[str]) -> list[float]:
 def _aar_runs(
     folder: Path, task: str, idea: str, floors: list[float], ceilings: list[float], notes: list[str]
 ) -> list[dict[str, Any]]:
-    """Returns the records of one setting; none where its files cannot be told apart by seed."""
+    """Returns the records of one setting; none where its files do not differ by seed."""
     paths = sorted(folder.glob("seed_*.json"))
     runs = [(p, r) for p in paths if (r := _read(p, notes, ("transfer_acc", "seed"))) is not None]
     seeds = [int(r["seed"]) for _, r in runs]
@@ -142,8 +142,8 @@ def _aar_runs(
         named = ", ".join(p.stem.removeprefix("seed_") for p, _ in runs)
         rounded = all(round(float(r.get("pgr") or 0), 4) == r.get("pgr") for _, r in runs)
         notes.append(
-            f"{task}_{idea}: {len(runs)} files named for seeds {named} hold seeds {', '.join(map(str, seeds))}"
-            f"{' and rounded PGRs' if rounded else ''}; runs that cannot be told apart are not averaged, left out"
+            f"{task}_{idea}: {len(runs)} files named for seeds {named} record seeds {', '.join(map(str, seeds))}"
+            f"{' and rounded PGRs' if rounded else ''}; runs that cannot be distinguished are not averaged, left out"
         )
         return []
     settings = {"imported": "aar", "baselines": "floor and ceiling over their own seeds"}
@@ -189,9 +189,9 @@ def _openai_w2s(root: Path) -> Import:
         else:
             truth[_run_of(config)] = float(result["accuracy"])
     for folder, config, accuracy in students:
-        own = {k: v for k, v in config.items() if not k.startswith("weak_") and k != "loss"}
+        settings = {k: v for k, v in config.items() if not k.startswith("weak_") and k != "loss"}
         floor = truth.get(_run_of(config["weak_model"]))
-        ceiling = truth.get(_run_of(own))
+        ceiling = truth.get(_run_of(settings))
         if floor is None or ceiling is None:
             which = "weak model" if floor is None else "student"
             made.notes.append(f"{folder.name}: no ground-truth run of its {which} with the same settings; left out")

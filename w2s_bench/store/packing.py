@@ -26,7 +26,7 @@ def pack(store: Path, target: Path) -> None:
 
     Prediction and score files are named by their own digest, and prediction files become their published form; a
     record's `predictions.run_sha256` is that of the file which the run wrote. An archive whose numbers are those of
-    the one that lies there stays as it is, to the byte, whatever the cells are called and whichever release of arrow
+    the one already there stays as it is, to the byte, whatever the cells are called and whichever release of arrow
     wrote them. W2SError where the store does not verify: digests that are written here would hide it.
     """
     problems = verify_store(store).problems

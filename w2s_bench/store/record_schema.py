@@ -1,4 +1,4 @@
-"""Of what kind each part of a record is: whatever fits here can be read without a surprise."""
+"""Schema of a record."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ RECORD: dict[str, Any] = {
 """By key: `str`, `float` (any number), an object with more keys, or a list; each may also be absent or null."""
 
 
-def misfit(value: Any, shape: Any, name: str = "") -> str | None:
+def schema_error(value: Any, shape: Any, name: str = "") -> str | None:
     """Returns in words what part of a JSON value is not of its shape, None where all fits."""
     if value is None:
         return None
     if isinstance(shape, dict):
         if not isinstance(value, dict):
             return f"{name} is {type(value).__name__}, expected an object"
-        inner = ((value.get(key), own, f"{name}.{key}".lstrip(".")) for key, own in shape.items())
+        inner = ((value.get(key), part, f"{name}.{key}".lstrip(".")) for key, part in shape.items())
     elif isinstance(shape, list):
         if not isinstance(value, list):
             return f"{name} is {type(value).__name__}, expected a list"
@@ -48,4 +48,4 @@ def misfit(value: Any, shape: Any, name: str = "") -> str | None:
             isinstance(value, str) if shape is str else isinstance(value, int | float) and not isinstance(value, bool)
         )
         return None if fits else f"{name} is {type(value).__name__}, expected {'text' if shape is str else 'a number'}"
-    return next((found for part in inner if (found := misfit(*part))), None)
+    return next((error for part in inner if (error := schema_error(*part))), None)

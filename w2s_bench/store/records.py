@@ -15,7 +15,7 @@ import numpy as np
 from w2s_bench.cells import digest, varied_setting
 from w2s_bench.exchange import parse_json
 from w2s_bench.store.files import StoreFiles
-from w2s_bench.store.record_schema import RECORD, misfit
+from w2s_bench.store.record_schema import RECORD, schema_error
 
 SCHEMA = 1
 STATUSES = ("ok", "failed", "timeout", "skipped")
@@ -64,8 +64,8 @@ class Record:
     @property
     def settings(self) -> dict[str, Any]:
         """The protocol's settings by dotted name, such as `training.epochs`."""
-        given = self.raw.get("protocol_settings")
-        return _flat(given) if isinstance(given, dict) else {}
+        settings = self.raw.get("protocol_settings")
+        return _flat(settings) if isinstance(settings, dict) else {}
 
     def varied_values(self, varied: Iterable[str]) -> dict[str, float]:
         """Returns the record's numbers of what varies: `training.epochs` of its protocol, `student.saliency`."""
@@ -101,22 +101,22 @@ class Reading:
 def read_stores(paths: Iterable[Path], suite: str | None = None) -> Reading:
     """Returns all usable records of these stores (of one suite, where named), sorted by digest, one for each cell."""
     reading = Reading()
-    found: list[Record] = []
+    records: list[Record] = []
     for path in paths:
         files = StoreFiles(Path(path))
         for name in files.names("suites", ".json"):
             _read_plan(files, name, reading)
         for name in files.names("records", ".json"):
-            found += read_record(files, name, reading.notes)
+            records += read_record(files, name, reading.notes)
     if suite is not None:
         planned = reading.planned.get(suite, set())
-        found = [r for r in found if r.raw.get("suite") == suite or r.digest in planned]
+        records = [r for r in records if r.raw.get("suite") == suite or r.digest in planned]
         reading.planned = {k: v for k, v in reading.planned.items() if k == suite}
         reading.varies = {k: v for k, v in reading.varies.items() if k == suite}
-    found = _one_for_each(found, reading.notes)
+    records = _one_for_each(records, reading.notes)
     declared = set(reading.varies.values())
     varied = tuple(sorted(k for k in declared if not k.startswith("student.")))
-    reading.records = sorted(_one_protocol(found, varied, reading.notes), key=lambda r: r.digest)
+    reading.records = sorted(_one_protocol(records, varied, reading.notes), key=lambda r: r.digest)
     if reading.records:
         first = reading.records[0]
         reading.protocol = _common(first, varied)
@@ -155,12 +155,12 @@ def read_record(files: StoreFiles, name: str, notes: list[str]) -> list[Record]:
 def problem_of(raw: Any, name: str) -> str | None:
     """Returns what keeps this object from being a record, in words."""
     if not isinstance(raw, dict):
-        return f"holds a {type(raw).__name__}, expected a record's JSON object"
+        return f"is a {type(raw).__name__}, expected a record's JSON object"
     if raw.get("schema") != SCHEMA:
         return f"schema {_short(raw.get('schema'))}, this version reads schema {SCHEMA}"
     try:
         if (longest := _longest(raw)) > LONGEST_TEXT:
-            return f"holds a text of {longest:,} characters, expected {LONGEST_TEXT:,} at most"
+            return f"has a text of {longest:,} characters, expected {LONGEST_TEXT:,} at most"
         if name != f"records/{raw['digest']}.json":
             return f"its digest is {_short(raw['digest'])}, which is not the file's name"
         cell = raw["cell"]
@@ -171,7 +171,7 @@ def problem_of(raw: Any, name: str) -> str | None:
             return "seed is not a whole number, or protocol is not a digest"
         if raw["status"] not in STATUSES:
             return f"status {_short(raw['status'])}, expected one of {', '.join(STATUSES)}"
-        wrong = misfit(raw, RECORD)
+        wrong = schema_error(raw, RECORD)
         return wrong or (_problem_of_test(raw["test"]) if raw["status"] == "ok" else None)
     except (KeyError, TypeError, AttributeError) as error:
         return f"not a whole record ({type(error).__name__}: {_short(error)})"
@@ -198,7 +198,7 @@ def _problem_of_test(test: dict[str, Any]) -> str | None:
     if set(joint) - set(JOINT) or not all(isinstance(c, int) and c >= 0 for c in counts):
         return "joint counts are not eight whole numbers"
     if sum(counts) != test["n"] or test["n"] < 1:
-        return f"joint counts sum to {sum(counts)}, the test split holds {_short(test['n'])}"
+        return f"joint counts sum to {sum(counts)}, the test split has {_short(test['n'])}"
     return None
 
 
@@ -214,7 +214,7 @@ def _one_for_each(records: list[Record], notes: list[str]) -> list[Record]:
                 f"finished {other.finished or 'at an unknown time'}; the newest is kept"
             )
         elif other is not None:
-            notes.append(f"records/{record.digest}.json: twice in the stores, alike; counted once")
+            notes.append(f"records/{record.digest}.json: twice in the stores, equal; counted once")
         kept[key] = record
     return list(kept.values())
 
@@ -226,13 +226,13 @@ def _one_protocol(records: list[Record], varied: tuple[str, ...], notes: list[st
     if len(counts) < 2:
         return records
     by_protocol = {p: [r for r in records if follows[id(r)] == p] for p in counts}
-    newest = {p: max(r.finished for r in own) for p, own in by_protocol.items()}
+    newest = {p: max(r.finished for r in group) for p, group in by_protocol.items()}
     kept = max(counts, key=lambda p: (counts[p], newest[p], p))
     for protocol in sorted(set(counts) - {kept}):
         difference = _difference(by_protocol[kept][0], by_protocol[protocol][0], varied)
         notes.append(
             f"{counts[protocol]} records follow another protocol, {_short(protocol)[:12]}, and are refused: "
-            f"{difference}; a board holds one protocol (here {_short(kept)[:12]}, {counts[kept]} records)"
+            f"{difference}; a board has one protocol (here {_short(kept)[:12]}, {counts[kept]} records)"
         )
     return by_protocol[kept]
 
@@ -270,5 +270,5 @@ def _short(value: Any) -> str:
 
 
 def shared_test(record: Record) -> bool:
-    """Says whether all seeds are tested on the same examples; so taken where a record does not say."""
+    """Returns whether all seeds are tested on the same examples; so taken where a record does not say."""
     return bool(record.test.get("same_for_all_seeds", True))

@@ -21,7 +21,7 @@ EXACT = 1e-9
 
 @dataclass
 class Verification:
-    """What was checked, and one line for each thing that does not hold."""
+    """What was checked, and one line for each contradiction."""
 
     records: int = 0
     predictions: int = 0
@@ -65,7 +65,7 @@ class _Known:
 
 
 def verify_store(path: Path) -> Verification:
-    """Returns what holds in a store, from its files alone.
+    """Returns what a store's files say of each other.
 
     A changed byte in a prediction or score file shows in its sha256. Where somebody changed the digests too, counts,
     accuracies and what other records say about the same examples have to agree.
@@ -74,99 +74,104 @@ def verify_store(path: Path) -> Verification:
     done = Verification()
     truths = _Truths()
     protocols: set[str] = set()
-    found: set[str] = set()
+    recorded: set[str] = set()
     for name in files.names("records", ".json"):
         for record in read_record(files, name, done.problems):
             done.records += 1
             protocols.add(record.protocol)
-            found.add(record.digest)
+            recorded.add(record.digest)
             if record.ok and not record.raw.get("imported"):
                 done.problems += [f"{name}: {line}" for line in _check(record, done, truths)]
     for name in files.names("suites", ".json"):
-        done.notes += _missing(files, name, found)
+        done.notes += _missing(files, name, recorded)
     if len(protocols) > 1:
         named = ", ".join(sorted(p[:12] for p in protocols))
         done.notes.append(f"records follow {len(protocols)} protocols ({named}); a board shows one of them")
     return done
 
 
-def _missing(files: StoreFiles, name: str, found: set[str]) -> list[str]:
+def _missing(files: StoreFiles, name: str, recorded: set[str]) -> list[str]:
     try:
         planned = {str(c) for c in exchange.parse_json(files.read(name))["cells"]}
     except (ValueError, KeyError, TypeError, OSError) as error:
         return [f"{name}: not a suite's plan ({type(error).__name__}); missing cells are not counted"]
-    missing = len(planned - found)
+    missing = len(planned - recorded)
     return [f"{name}: {missing} of {len(planned)} planned cells have no usable record"] if missing else []
 
 
 def _check(record: Record, done: Verification, truths: _Truths) -> list[str]:
-    found = _check_numbers(record)
+    problems = _check_numbers(record)
     settings = record.raw.get("protocol_settings")
     if digest(settings) != record.protocol:
-        found.append("its protocol is not the digest of its protocol_settings")
-    predictions = file_of(record, "predictions", found)
-    scores = file_of(record, "scores", found)
+        problems.append("its protocol is not the digest of its protocol_settings")
+    predictions = file_of(record, "predictions", problems)
+    scores = file_of(record, "scores", problems)
     done.predictions += predictions is not None
     done.scores += scores is not None
     try:
         predicted = _test_split(predictions) if predictions is not None else None
         if scores is None:
-            return found
+            return problems
         ids, by_side = exchange.read_scores(scores)
         right = np.stack(list(by_side.values())).astype(int)
         if len(set(ids)) < len(ids):
-            found.append("the score file names an example twice")
+            problems.append("the score file names an example twice")
         counts = np.bincount(right[0] * 4 + right[1] * 2 + right[2], minlength=8)
         if list(counts) != [record.test["joint"].get(k, 0) for k in JOINT]:
-            found.append("the score file does not give the record's joint counts")
-        found += _check_floor(record, ids, right, truths)
+            problems.append("the score file does not give the record's joint counts")
+        problems += _check_floor(record, ids, right, truths)
         if predicted is not None:
-            found += _check_answers(record, *predicted, ids, right[1], truths)
+            problems += _check_answers(record, *predicted, ids, right[1], truths)
     except (ValueError, KeyError, TypeError, OSError) as error:
-        found.append(f"its files cannot be read together ({type(error).__name__}: {error})")
-    return found
+        problems.append(f"its files cannot be read together ({type(error).__name__}: {error})")
+    return problems
 
 
 def _check_numbers(record: Record) -> list[str]:
-    """Returns which of the record's numbers do not follow from its joint counts."""
+    """Returns which accuracies do not follow from the joint counts, and whether the PGR follows from the metric."""
     joint = record.test.get("joint")
     if not joint:
         return ["no joint counts"]
     counts = np.array([joint.get(k, 0) for k in JOINT], dtype=float)
     accuracy = JOINT_BITS.T @ counts / counts.sum()
-    found = []
+    problems = []
     for who, value in zip(("floor", "student", "ceiling"), accuracy, strict=True):
-        told = (record.test.get(who) or {}).get("accuracy")
-        if told is None or abs(told - value) > EXACT:
-            found.append(f"{who} accuracy {told}, its joint counts give {value:.6f}")
-    gap = accuracy[2] - accuracy[0]
-    pgr = record.raw.get("pgr")
-    if pgr is not None and (gap == 0 or abs(pgr - (accuracy[1] - accuracy[0]) / gap) > 1e-6):
-        found.append(f"PGR {pgr}, its joint counts give {(accuracy[1] - accuracy[0]) / gap if gap else 'none'}")
-    return found
+        recorded = (record.test.get(who) or {}).get("accuracy")
+        if recorded is None or abs(recorded - value) > EXACT:
+            problems.append(f"{who} accuracy {recorded}, its joint counts give {value:.6f}")
+    pgr, metric = record.raw.get("pgr"), record.settings.get("metric", "accuracy")
+    if pgr is None:
+        return problems
+    values = [(record.test.get(who) or {}).get(metric) for who in ("floor", "student", "ceiling")]
+    floor, student, ceiling = accuracy if metric == "accuracy" else values
+    if floor is None or student is None or ceiling is None or ceiling == floor:
+        problems.append(f"PGR {pgr}, but its {metric} gives none")
+    elif abs(pgr - (student - floor) / (ceiling - floor)) > 1e-6:
+        problems.append(f"PGR {pgr}, its {metric} gives {(student - floor) / (ceiling - floor)}")
+    return problems
 
 
-def file_of(record: Record, what: str, found: list[str]) -> bytes | None:
+def file_of(record: Record, what: str, problems: list[str]) -> bytes | None:
     """Returns the record's `predictions` or `scores` file where its sha256 is the one the record names.
 
-    Where it is not, or the file is missing, `found` gets a line.
+    Where it is not, or the file is missing, `problems` gets a line.
     """
-    told = record.raw.get(what)
-    if not told:
+    named = record.raw.get(what)
+    if not named:
         return None
-    path = told.get("path")
+    path = named.get("path")
     try:
         content = record.files.read(str(path))
     except FileNotFoundError:
-        found.append(f"its {what} file is missing: {path}")
+        problems.append(f"its {what} file is missing: {path}")
         return None
     except OSError as error:
-        found.append(f"its {what} file cannot be read: {path}: {error.strerror}")
+        problems.append(f"its {what} file cannot be read: {path}: {error.strerror}")
         return None
     actual = hashlib.sha256(content).hexdigest()
-    if actual != told.get("sha256"):
-        found.append(
-            f"{told['path']} was changed: sha256 {actual[:12]}, the record names {str(told.get('sha256'))[:12]}"
+    if actual != named.get("sha256"):
+        problems.append(
+            f"{named['path']} was changed: sha256 {actual[:12]}, the record names {str(named.get('sha256'))[:12]}"
         )
         return None
     return content
