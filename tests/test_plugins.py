@@ -65,7 +65,7 @@ def test_source_digest_covers_what_a_plugin_imports_from_the_built_ins(file, tmp
     files, heavy = ast.literal_eval(f"[{printed.replace('} [', '}, [')}]")
     assert {"ladder.py", "rungs.py", "model.py", "tokenizer.py", "words.py"} <= set(files["student", "ladder_m"])
     assert {"sandbox.py", "world.py", "words.py"} <= set(files["task", "facts"])
-    table = ["classes.py", "columns.py", "content.py", "files.py", "reading.py", "table.py"]
+    table = ["classes.py", "columns.py", "content.py", "conversations.py", "files.py", "reading.py", "table.py"]
     assert files["task", "table"] == table and files["mitigation", "gce"] == ["gce.py"]
     assert heavy == []
     (tmp_path / "elsewhere").mkdir()

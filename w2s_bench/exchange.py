@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from w2s_bench.interfaces import Inputs
+from w2s_bench.interfaces import Conversation, Inputs
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -147,11 +147,18 @@ def probabilities_in(table: pa.Table) -> np.ndarray:
     return numbers_in(values).astype(np.float32).reshape(len(column), classes)
 
 
+MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+"""How the messages of a conversation are stored; null for a plain text."""
+
+
 def write_inputs(path: Path, inputs: Inputs) -> None:
     """Writes one split without its truth."""
     columns: dict[str, Any] = {"id": inputs.ids, "text": inputs.text}
     if inputs.other is not None:
         columns["other"] = inputs.other
+    for name, texts in list(columns.items())[1:]:
+        if any(isinstance(text, Conversation) for text in texts):
+            columns[f"{name}_messages"] = pa.array([_messages(text) for text in texts], MESSAGES)
     if inputs.difficulty is not None:
         columns["difficulty"] = np.asarray(inputs.difficulty, dtype=np.float64)
     path.write_bytes(parquet_of(pa.table(columns)))
@@ -163,10 +170,27 @@ def read_inputs(source: Path | bytes) -> Inputs:
     names = set(table.column_names)
     return Inputs(
         table["id"].to_pylist(),
-        table["text"].to_pylist(),
-        table["other"].to_pylist() if "other" in names else None,
+        _texts_in(table, "text"),
+        _texts_in(table, "other") if "other" in names else None,
         numbers_in(table["difficulty"]) if "difficulty" in names else None,
     )
+
+
+def _messages(text: str) -> list[dict[str, str]] | None:
+    if not isinstance(text, Conversation):
+        return None
+    return [{"role": role, "content": content} for role, content in text.messages]
+
+
+def _texts_in(table: pa.Table, name: str) -> list[str]:
+    texts = table[name].to_pylist()
+    if f"{name}_messages" not in table.column_names:
+        return texts
+    messages = table[f"{name}_messages"].cast(MESSAGES).to_pylist()
+    return [
+        text if rows is None else Conversation((row["role"], row["content"]) for row in rows)
+        for text, rows in zip(texts, messages, strict=True)
+    ]
 
 
 def write_predictions(path: Path, splits: Mapping[str, tuple[list[str], np.ndarray]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
@@ -18,6 +18,26 @@ KINDS_WITH_CLASSES = TASK_KINDS[:2]
 SPLITS = ("supervision", "transfer", "validation", "test")
 
 
+class Conversation(str):
+    """A text that is a conversation: as a string, a line `role: content` for each message, with blank lines between.
+
+    Models with a chat template read `messages` through it, everything else reads the string. What is made out of the
+    string, by slicing or joining, is a plain text without messages, so that the two never disagree.
+    """
+
+    messages: tuple[tuple[str, str], ...]
+    """Role and content of each."""
+
+    def __new__(cls, messages: Iterable[tuple[str, str]]) -> Conversation:
+        messages = tuple(messages)
+        text = super().__new__(cls, "\n\n".join(f"{role}: {content}" for role, content in messages))
+        text.messages = messages
+        return text
+
+    def __getnewargs__(self) -> Any:
+        return (self.messages,)  # copies are conversations too
+
+
 @dataclass(frozen=True)
 class Inputs:
     """Examples without their truth, in a fixed order."""
@@ -25,7 +45,7 @@ class Inputs:
     ids: list[str]
     """Unique within the whole task."""
     text: list[str]
-    """What the model reads; in a preference task, the prompt and the first candidate."""
+    """What the model reads; in a preference task, the prompt and the first candidate. Each may be a `Conversation`."""
     other: list[str] | None = None
     """Preference tasks: the prompt and the second candidate."""
     difficulty: np.ndarray | None = None

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from w2s_bench import hookimpl, hub
 from w2s_bench.errors import UsageError, W2SError
-from w2s_bench.interfaces import Backbone
+from w2s_bench.interfaces import Backbone, Conversation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 """The first of these in a folder is what `from_pretrained` reads."""
-BESIDE_WEIGHTS = ("*.json", "vocab*", "merges.txt", "*.model", "*.tiktoken")
-"""Configuration and tokeniser."""
+BESIDE_WEIGHTS = ("*.json", "vocab*", "merges.txt", "*.model", "*.tiktoken", "*.jinja")
+"""Configuration, tokeniser and chat template."""
 NO_POSITIONS = 1_000_000
 """From here on a length is a placeholder."""
 
@@ -51,7 +51,8 @@ class Pretrained:
             revision = identity["revision"]
         else:
             model = str(Path(model).expanduser())
-        return load_backbone(model, revision, self.options.pooling, self.options.max_length, identity, option)
+        o = self.options
+        return load_backbone(model, revision, o.pooling, o.max_length, o.chat_template, identity, option)
 
     def _identity(self) -> dict[str, str]:
         model, option = self.options.model, f"{self.role}.model"
@@ -82,6 +83,8 @@ class HfStudent(Pretrained):
         pooling: Literal["auto", "last", "mean", "cls"] = "auto"
         """What represents a text: the `last` token, the `mean` over tokens, the first (`cls`); `auto` takes the last
         token of a causal model, the mean of a bidirectional one."""
+        chat_template: bool = True
+        """Conversations are read by the tokeniser's chat template, where it has one; else as plain text."""
         max_length: int = 256
         """Tokens kept of a text, from its start."""
         body_lr: float = 5e-5
@@ -101,7 +104,13 @@ class HfStudent(Pretrained):
 
 
 def load_backbone(
-    model: str, revision: str | None, pooling: str, max_length: int, identity: dict[str, str], option: str
+    model: str,
+    revision: str | None,
+    pooling: str,
+    max_length: int,
+    chat_template: bool,
+    identity: dict[str, str],
+    option: str,
 ) -> Backbone:
     """Returns a network in float32 that pools by the attention mask, and its tokeniser cut at `max_length`.
 
@@ -148,9 +157,22 @@ def load_backbone(
     cut = min(max_length, limit or max_length)
     empty = next((i for i in (tokenizer.bos_token_id, tokenizer.eos_token_id) if i is not None), 0)
 
+    has_template = chat_template and bool(tokenizer.chat_template)
+
+    def ids_of(texts: list[str], special: bool) -> list[list[int]]:
+        if not texts:
+            return []
+        return tokenizer(
+            texts, truncation=True, max_length=cut, return_attention_mask=False, add_special_tokens=special
+        )["input_ids"]
+
     def encode(texts: list[str]) -> list[list[int]]:
         """Returns token ids; one token for an empty text, so that there is something to pool."""
-        ids = tokenizer(texts, truncation=True, max_length=cut, return_attention_mask=False)["input_ids"]
+        conversations = {i: text for i, text in enumerate(texts) if has_template and isinstance(text, Conversation)}
+        ids = ids_of(["" if i in conversations else text for i, text in enumerate(texts)], special=True)
+        written = [_by_template(tokenizer, text, identity["name"], option) for text in conversations.values()]
+        for i, row in zip(conversations, ids_of(written, special=False), strict=True):  # a template writes its own
+            ids[i] = row
         largest = max((max(row) for row in ids if row), default=0)
         if largest >= vocabulary:
             raise W2SError(
@@ -165,9 +187,23 @@ def load_backbone(
         encode,
         pad_id=next((i for i in (pad_id, tokenizer.eos_token_id) if i is not None and i < vocabulary), 0),
         width=width_of(pooled, vocabulary),
-        identity={**identity, "pooling": pooling},
+        identity={**identity, "pooling": pooling, **({} if chat_template else {"chat_template": "off"})},
         max_length=limit,
     )
+
+
+def _by_template(tokenizer: Any, text: Conversation, name: str, option: str) -> str:
+    """Returns a conversation as the tokeniser's chat template writes it; W2SError where the template refuses it."""
+    messages = [{"role": role, "content": content} for role, content in text.messages]
+    try:
+        return tokenizer.apply_chat_template(messages, tokenize=False)
+    except Exception as error:  # jinja's errors, and whatever the template's own code raises
+        roles = ", ".join(role for role, _ in text.messages[:6])
+        who = option.partition(".")[0]
+        raise W2SError(
+            f"{option}={name}: its chat template refuses a conversation of {roles}: {hub.one_line(error)}; "
+            f"{who}.chat_template=false reads conversations as plain text"
+        ) from error
 
 
 def _reader(network: PreTrainedModel) -> PreTrainedModel:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from w2s_bench.errors import UsageError, W2SError, nearest
+from w2s_bench.plugins.tables.conversations import conversation
 from w2s_bench.plugins.tables.files import Columns
 
 
@@ -33,11 +34,20 @@ class RowsInUse:
         return self.all_good(option, name, self.used(option, name), lambda v: v is not None and v != "", "a value")
 
     def texts(self, option: str, name: str, may_be_empty: bool = False) -> list[str]:
-        """Returns a column of strings."""
-        values = self.used(option, name)
-        return self.all_good(
-            option, name, values, lambda v: isinstance(v, str) and (may_be_empty or v.strip() != ""), "a text"
-        )
+        """Returns a column of texts; a list of messages is a `Conversation`."""
+        texts = []
+        for i, value in zip(self.keep, self.used(option, name), strict=True):
+            if isinstance(value, list):
+                try:
+                    value = conversation(value, may_be_empty)
+                except ValueError as error:
+                    raise W2SError(f"{self.place_of(i, option, name)}: {error}") from error
+            texts.append(value)
+
+        def is_text(value: Any) -> bool:
+            return isinstance(value, str) and (may_be_empty or value.strip() != "")
+
+        return self.all_good(option, name, texts, is_text, "a text or a list of messages")
 
     def numbers(self, option: str, name: str) -> np.ndarray:
         """Returns a column of finite numbers."""
@@ -69,11 +79,13 @@ class RowsInUse:
         for i, value in zip(self.keep, values, strict=True):
             if not good(value):
                 shown = "nothing" if value is None or value == "" else f"{value!r:.80} ({type(value).__name__})"
-                raise W2SError(
-                    f"{self.path}, {self.columns.place} {self.columns.places[i]}: column {name!r} (task.{option}): "
-                    f"expected {expected}, found {shown}{remedy}"
-                )
+                raise W2SError(f"{self.place_of(i, option, name)}: expected {expected}, found {shown}{remedy}")
         return values
+
+    def place_of(self, position: int, option: str, name: str) -> str:
+        """Returns file, row, column and option, for an error."""
+        place = f"{self.columns.place} {self.columns.places[position]}"
+        return f"{self.path}, {place}: column {name!r} (task.{option})"
 
 
 def column(path: str, columns: Columns, option: str, name: str) -> list[Any]:

@@ -13,6 +13,7 @@ from w2s_bench.errors import UsageError, W2SError
 from w2s_bench.interfaces import Inputs, Sizes, Split
 from w2s_bench.plugins.tables.classes import classes_of, labelled
 from w2s_bench.plugins.tables.columns import RowsInUse, check_column, column, opaque
+from w2s_bench.plugins.tables.conversations import with_prompt
 from w2s_bench.plugins.tables.files import Columns
 from w2s_bench.plugins.tables.reading import column_names, fingerprint, read_columns
 from w2s_bench.seeds import derive
@@ -47,7 +48,7 @@ class Table:
         encoding: str = "utf-8"
         """Of the letters in a CSV, TSV or JSON file, by Python's names: utf-8, utf-16, latin-1, cp1252, ..."""
         text: str = "text"
-        """Column with the text; preference: with the prompt, empty for none."""
+        """Column with the text, or a list of messages; preference: with the prompt, empty for none."""
         label: str = "label"
         """Column with the class: whole numbers, booleans or words. With `other`: 1 where the second is better."""
         missing_labels: Literal["error", "drop"] = "error"
@@ -57,7 +58,7 @@ class Table:
         other: str = ""
         """Column with the second candidate: makes it a preference task in which `text` is the first."""
         chosen: str = ""
-        """Column with the better answer, and `rejected` with the worse: makes it a preference task without `label`."""
+        """Column with the better answer, `rejected` with the worse: a preference task without `label`."""
         rejected: str = ""
         """Column with the worse answer."""
         group: str = ""
@@ -157,8 +158,8 @@ class Table:
         if o.chosen:
             prompt = rows.texts("text", o.text, may_be_empty=True) if o.text else [""] * len(keep)
             better, worse = rows.texts("chosen", o.chosen), rows.texts("rejected", o.rejected)
-            text = [_join(p, answer) for p, answer in zip(prompt, better, strict=True)]
-            other = [_join(p, answer) for p, answer in zip(prompt, worse, strict=True)]
+            pairs = [with_prompt(*row) for row in zip(prompt, better, worse, strict=True)]
+            text, other = [first for first, _ in pairs], [second for _, second in pairs]
             truth, class_names = None, ["first", "second"]
         else:
             rows, left_out = labelled(rows, o.label, o.missing_labels)
@@ -240,10 +241,6 @@ def _with_text_groups(rows: _Rows) -> _Rows:
         in_test=rows.in_test[at],
         group=[group[i] for i in at],
     )
-
-
-def _join(prompt: str, answer: str) -> str:
-    return prompt + answer if not prompt or prompt[-1].isspace() else f"{prompt} {answer}"
 
 
 @hookimpl

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import json
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from w2s_bench import exchange
 from w2s_bench.cells import digest
-from w2s_bench.interfaces import Backbone, Inputs
+from w2s_bench.interfaces import Backbone, Conversation, Inputs
 
 WINDOW = 16
 """Batches that are sorted by length together: long enough to save padding, short enough to stay a shuffle."""
@@ -85,11 +86,16 @@ def content_key(*parts: Any) -> str:
     for part in parts:
         if isinstance(part, Inputs):
             for text in (*part.text, *(part.other or ())):
-                sha.update(text.encode())
+                sha.update(content_of(text).encode())
                 sha.update(b"\0")
         else:
             sha.update(digest(part).encode())
     return sha.hexdigest()[:32]
+
+
+def content_of(text: str) -> str:
+    """Returns all that a model may read of a text: of a conversation its messages too, which its string may blur."""
+    return f"{text}\0{json.dumps(text.messages)}" if isinstance(text, Conversation) else text
 
 
 def cached_array(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from w2s_bench.interfaces import Backbone, Inputs
-from w2s_bench.training.batches import cached_array, content_key
+from w2s_bench.training.batches import cached_array, content_key, content_of
 
 
 class FrozenFeatures:
@@ -34,7 +34,7 @@ class FrozenFeatures:
         return self._splits[id(inputs)][1]
 
     def _of(self, inputs: Inputs) -> Tensor:
-        texts = list(zip(inputs.text, inputs.other or inputs.text, strict=True))
+        texts = list(zip(map(content_of, inputs.text), map(content_of, inputs.other or inputs.text), strict=True))
         if texts and all(text in self._texts for text in texts):  # a part of a split that was read
             return torch.stack([self._texts[text] for text in texts], -2)
         key = "features-" + content_key(inputs, self.identity, weights_key(self.body))
