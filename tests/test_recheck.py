@@ -122,6 +122,15 @@ def test_what_cannot_be_run_is_named_and_the_rest_is_run(store, registry, engine
     assert "protocol" in reasons["easy_to_hard+aux_confidence"]
 
 
+def test_options_that_came_after_a_record_are_at_their_defaults_and_named(store, registry, engine):
+    edit(store, "gce", lambda r: r["cell"]["mitigations"][0].pop("truncated"))
+    edit(store, "naive", lambda r: r["cell"]["student"].update(was_there_once=1))
+    _, rows = states(store, registry, engine)
+    assert rows["gce"].state == "equal"
+    assert rows["gce"].differs["option mitigation.gce.truncated"] == ["no such option", False]
+    assert rows["naive"].state == "not rerun" and "was_there_once" in rows["naive"].reason
+
+
 def test_other_data_is_out(store, registry, engine):
     edit(store, "gce", lambda r: r["provenance"].update(task_fingerprint="another"))
     _, rows = states(store, registry, engine)

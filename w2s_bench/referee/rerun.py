@@ -18,7 +18,7 @@ from w2s_bench.compose import runs as compose
 from w2s_bench.compose.axes import CHOICES
 from w2s_bench.errors import UsageError, W2SError
 from w2s_bench.referee.plan import PlannedCell, plan_cells
-from w2s_bench.registry import Registry
+from w2s_bench.registry import PLUGIN_KINDS, Registry
 from w2s_bench.store.files import StoreFiles
 from w2s_bench.store.packing import rounded
 from w2s_bench.store.paths import strip_local_paths
@@ -91,7 +91,7 @@ def rerun_cells(
             try:
                 one = _composed(record, registry, given, folder)
                 planned[record.digest] = plan_cells(one.cells, registry).cells[0]
-                _same_cell(record, planned[record.digest])
+                row.differs = _new_options(record, planned[record.digest])
             except W2SError as error:
                 planned.pop(record.digest, None)
                 row.reason = str(error)
@@ -120,15 +120,22 @@ def _shared(override: str) -> bool:
     return override.partition("=")[0].partition(".")[0] in (*CHOICES, "trainer")
 
 
-def _same_cell(record: Record, planned: PlannedCell) -> None:
-    """Raises W2SError where what was composed is not what the record describes."""
+def _new_options(record: Record, planned: PlannedCell) -> dict[str, list[Any]]:
+    """Returns options that plugins have got since the record was written; they are at their defaults.
+
+    W2SError where what was composed is otherwise not what the record describes.
+    """
+    new: dict[str, list[Any]] = {}
     told = rerun.flat(record.cell, record.raw.get("protocol_settings") or {})
     made = rerun.flat(strip_local_paths(planned.cell.describe()), planned.settings)
     for key in sorted(told | made):
-        if told.get(key) != made.get(key):
+        if key not in told and key.partition(".")[0] in PLUGIN_KINDS:
+            new[f"option {key}"] = ["no such option", made[key]]
+        elif told.get(key) != made.get(key):
             raise W2SError(f"{key} would be {made.get(key)!r}, in the record it is {told.get(key)!r}")
     if planned.protocol != record.protocol:
         raise W2SError(f"its cell follows protocol {planned.protocol[:12]}, the record names {record.protocol[:12]}")
+    return new
 
 
 def _compare(record: Record, made: list[Record], files: StoreFiles, row: Rerun) -> None:
@@ -140,7 +147,7 @@ def _compare(record: Record, made: list[Record], files: StoreFiles, row: Rerun) 
     new = made[0]
     row.accuracy = {side: [r.test[side]["accuracy"] for r in (record, new)] for side in SIDES}
     before, after = _provenance(record), _provenance(new)
-    row.differs = {k: [before.get(k), after[k]] for k in after if before.get(k) != after[k]}
+    row.differs |= {k: [before.get(k), after[k]] for k in after if before.get(k) != after[k]}
     if not row.differs and record.digest != new.digest:
         row.differs["source of the training"] = [record.digest, new.digest]
     named = record.raw["predictions"]
