@@ -70,10 +70,10 @@ class Bench:
     def run_of(self, *cells: Cell, **settings: Any) -> Run:
         return Run(list(cells), str(self.store), str(self.cache), **settings)
 
-    def go(self, *cells: Cell, timeout_s: float = 60.0, **settings: Any) -> Outcome:
-        """Returns the outcome of a sweep in forked processes."""
+    def go(self, *cells: Cell, timeout_s: float = 60.0, slots: int = 2, **settings: Any) -> Outcome:
+        """Returns the outcome of a sweep in forked processes, `slots` at a time."""
         shared = engine()
-        shared.timeout_s = timeout_s
+        shared.timeout_s, shared.slots = timeout_s, slots
         return self.with_engine(self.run_of(*cells, **settings), shared)
 
     def with_engine(self, run: Run, shared: LocalEngine | None) -> Outcome:
