@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -36,6 +37,11 @@ class Entry:
 
     name: str
     options: dict[str, Any] = field(default_factory=dict)
+
+    @functools.cached_property
+    def key(self) -> str:
+        """Returns a text that is the same for equal entries alone."""
+        return json.dumps([self.name, self.options], sort_keys=True)
 
     def flat(self) -> dict[str, Any]:
         """Returns the entry as records show it: the name beside the options."""
@@ -98,6 +104,12 @@ class Cell:
     protocol: Protocol = field(default_factory=Protocol)
     intermediate: dict[str, Entry] = field(default_factory=dict)
     """Student entries that a mitigation named in its option `intermediate`, by name."""
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Returns what is the same for equal cells alone."""
+        supervisors, mitigations = (tuple(e.key for e in entries) for entries in (self.supervisors, self.mitigations))
+        return self.task.key, supervisors, self.student.key, mitigations, self.seed, self.protocol
 
     def describe(self) -> dict[str, Any]:
         """Returns the record's `cell`."""

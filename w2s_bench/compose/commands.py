@@ -19,8 +19,8 @@ class Commands:
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
-        self._option_words: dict[tuple[str, int], list[str]] = {}
-        self._protocol_words: dict[int, list[str]] = {}
+        self._option_words: dict[tuple[str, str], list[str]] = {}
+        self._protocol_words: dict[Protocol, list[str]] = {}
 
     def line(self, cell: Cell) -> str:
         """Returns the command, with every option that differs from the entry's default."""
@@ -43,25 +43,25 @@ class Commands:
         return " ".join([*words, f"seed={cell.seed}"])
 
     def _options(self, kind: str, entry: Entry) -> list[str]:
-        if (kind, id(entry)) not in self._option_words:
+        if (kind, entry.key) not in self._option_words:
             defaults = self.registry.get(kind, entry.name).options
             owner = f"{kind}.{entry.name}" if kind in MULTI_VALUE_GROUPS else kind
-            self._option_words[kind, id(entry)] = [
+            self._option_words[kind, entry.key] = [
                 shlex.quote(as_override(f"{owner}.{option}", strip_local_paths(value)))
                 for option, value in entry.options.items()
                 if value != defaults[option]
             ]
-        return self._option_words[kind, id(entry)]
+        return self._option_words[kind, entry.key]
 
     def _protocol(self, protocol: Protocol) -> list[str]:
-        if id(protocol) not in self._protocol_words:
+        if protocol not in self._protocol_words:
             settings, defaults = _flat(asdict(protocol)), _flat(asdict(Protocol()))
-            self._protocol_words[id(protocol)] = [
+            self._protocol_words[protocol] = [
                 shlex.quote(as_override(f"protocol.{key}", value))
                 for key, value in settings.items()
                 if value != defaults[key] and key.rpartition(".")[2] not in ENTRY_RECIPE_FIELDS
             ]
-        return self._protocol_words[id(protocol)]
+        return self._protocol_words[protocol]
 
 
 def overrides(record: dict[str, Any]) -> list[str]:

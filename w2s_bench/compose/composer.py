@@ -122,7 +122,7 @@ class Composer:
     def _check_kind(self, entries: dict[str, tuple[Entry, ...]], metric: str) -> None:
         task = entries["task"][0]
         names = tuple((kind, e.name) for kind in PLUGIN_KINDS[1:] for e in entries[kind])
-        if (id(task), metric, names) in self._checked:  # the entries stay alive, so their ids are not used again
+        if (task.key, metric, names) in self._checked:
             return
         registration = self.registry.get("task", task.name)
         kind: Any = registration.cls.kind  # type: ignore[attr-defined]
@@ -131,7 +131,7 @@ class Composer:
         check_kind(task.name, kind, [self.registry.get(*name) for name in names])
         if kind == "generation" and metric != "accuracy":
             raise UsageError(f"protocol.metric={metric}: answers of task={task.name} are right or wrong; use accuracy")
-        self._checked.add((id(task), metric, names))
+        self._checked.add((task.key, metric, names))
 
     def _intermediate(self, mitigations: tuple[Entry, ...]) -> dict[str, Entry]:
         students = {}
@@ -157,8 +157,7 @@ class Composer:
                 set_protocol(node, axis, value)
             self.registry.metric(node["metric"])
             recipes = {n: Recipe(**{**asdict(getattr(Protocol(), n)), **node[n]}) for n in RECIPES}
-            protocol = Protocol(metric=node["metric"], **recipes)
-            self._protocols[key] = next((p for p in self._protocols.values() if p == protocol), protocol)
+            self._protocols[key] = Protocol(metric=node["metric"], **recipes)
         return self._protocols[key]
 
     def _check_known(self, axis: Axis, names: set[str]) -> None:
@@ -188,8 +187,3 @@ class Composer:
         names = sorted({c.task.name if kind == "task" else c.student.name for c in cells})
         known = {o for n in names for o in self.registry.get(kind, n).declared}
         return f"{text}: {unknown_option(f'{kind} {chr(39)}{names[0]}{chr(39)}', rest, known)}"
-
-    def key(self, cell: Cell) -> tuple[Any, ...]:
-        """Returns a key by which two cells differ: equal entries are the same object here."""
-        lists = tuple(id(e) for e in cell.supervisors), tuple(id(e) for e in cell.mitigations)
-        return id(cell.task), id(cell.student), cell.seed, id(cell.protocol), lists

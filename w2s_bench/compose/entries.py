@@ -37,7 +37,7 @@ class Entries:
         self._bases: dict[tuple[str | None, ...], dict[str, Any]] = {}
         self._nodes: dict[str, dict[str, dict[str, Any]]] = {k: {} for k in PLUGIN_KINDS}
         self._entries: dict[tuple[Any, ...], tuple[Entry, frozenset[str]]] = {}
-        self._interned: dict[str, Entry] = {}
+        self._defaults: dict[str, Entry] = {}
 
     def choices(self, group: str) -> list[str]:
         """Returns the names of a group: what plugins registered, and the files of config folders."""
@@ -114,9 +114,7 @@ class Entries:
                 raise UsageError(f"{owner}.{option}: {e}") from e
             check_range(kind, f"{owner}.{option}", option, options[option])
         self._check(registration, options)
-        entry = Entry(registration.name, options)
-        content = json.dumps([kind, entry.name, options], sort_keys=True)
-        return self._interned.setdefault(content, entry), frozenset(texts)
+        return Entry(registration.name, options), frozenset(texts)
 
     def _check(self, registration: Registration, options: dict[str, Any]) -> None:
         cls = interfaces.options_of(registration.cls)
@@ -129,8 +127,7 @@ class Entries:
 
     def default_student(self, name: str) -> Entry:
         """Returns a student entry as it is registered."""
-        options = self.registry.get("student", name).options
-        return self._interned.setdefault(json.dumps(["student", name, options], sort_keys=True), Entry(name, options))
+        return self._defaults.setdefault(name, Entry(name, self.registry.get("student", name).options))
 
     def _node(self, kind: str, name: str) -> dict[str, Any]:
         return self._nodes[kind][name]

@@ -69,7 +69,7 @@ def union(
         unused = {a for a in sweep.unused if a in args or all(a in s.unused for s in composed)}
         if unused:
             raise UsageError(composer.nobody_has(min(unused), sweep.cells))
-    unique = {composer.key(c): c for sweep in composed for c in sweep.cells}
+    unique = {c.key: c for sweep in composed for c in sweep.cells}
     shared = composed[0].shared
     if any(s.shared != shared for s in composed):
         raise UsageError(f"suite '{suite}': its sweeps differ in {', '.join(SHARED)}, which a run has but once")

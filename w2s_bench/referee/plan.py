@@ -7,14 +7,13 @@
 
 A digest is made of all that determines a stage's result and of nothing else: hardware, engine and the names that
 entries go by are not in it, so equal work is done once whatever it is called. Records do carry names, so a record's
-digest holds them too.
+digest has them too.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -58,7 +57,7 @@ class Stage:
     students: dict[str, str] = field(default_factory=dict)
     """ceiling, train: by name (`strong` or an intermediate's), digests of the students that every seed loads alike."""
     fingerprint: str = ""
-    """prepare: what the task said of its data when this was planned."""
+    """prepare: what the task called its data when this was planned."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class PlannedCell:
 
 @dataclass(frozen=True)
 class Plan:
-    """The union of the stages of all cells; equal cells stand once."""
+    """The union of the stages of all cells; equal cells are in it once."""
 
     stages: dict[str, Stage]
     """By digest, in dependency order."""
@@ -126,7 +125,6 @@ class _Planner:
         self.splitting = splitting_source()
         self.stages: dict[str, dict[str, Stage]] = {kind: {} for kind in STAGE_KINDS}
         self._known: dict[Any, Any] = {}
-        self._kept: list[Any] = []  # what is known by its id must not be collected
 
     def plan(self, cells: Sequence[Cell], commands: Sequence[str]) -> Plan:
         planned: dict[str, PlannedCell] = {}
@@ -137,19 +135,14 @@ class _Planner:
         return Plan(stages, list(planned.values()))
 
     def _once(self, what: str, *subjects: Any, make: Callable[[], Any]) -> Any:
-        """Sweeps share entry and protocol objects between cells, so each is looked into once."""
-        key = (what, *(s if isinstance(s, int | str) else id(s) for s in subjects))
+        """Returns what `make` does; cells share entries and protocols, and each is looked into once."""
+        key = (what, *(s.key if isinstance(s, Entry) else s for s in subjects))
         if key not in self._known:
-            self._kept.extend(subjects)
             self._known[key] = make()
         return self._known[key]
 
     def _identity(self, kind: str, entry: Entry) -> dict[str, Any]:
-        def make() -> dict[str, Any]:
-            content = json.dumps([entry.name, entry.options], sort_keys=True)
-            return self._once(f"content of a {kind}", content, make=lambda: self._look_into(kind, entry))
-
-        return self._once(kind, entry, make=make)
+        return self._once(kind, entry, make=lambda: self._look_into(kind, entry))
 
     def _look_into(self, kind: str, entry: Entry) -> dict[str, Any]:
         registration = self.registry.get(kind, entry.name)
