@@ -14,6 +14,7 @@ from support.fake_worker import lives
 from support.referee_bench import Bench, cell
 
 from w2s_bench.referee.engines import LIGHT, LocalEngine
+from w2s_bench.referee.environment import MEMORY, of_workers
 
 TESTS = Path(__file__).parent
 linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody can adopt orphans")
@@ -122,3 +123,41 @@ def test_workers_are_spawned_where_forks_are_unsafe(bench):
     assert bench.worked() == {"ceiling": 1, "supervise": 1, "train": 2}
     if sys.platform == "linux":
         assert daemons(bench) == []
+
+
+ALLOCATE = """
+import ctypes, resource
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+for _ in range(8):
+    block = libc.malloc(64 << 20)
+    libc.memset(block, 1, 64 << 20)
+    libc.free(block)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+"""
+
+
+def test_workers_keep_freed_memory(bench, monkeypatch):
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "123")
+    slots = LocalEngine(1, 60.0, 1, LIGHT)
+    try:
+        bench.with_engine(bench.run_of(cell()), slots)
+    finally:
+        slots.close()
+    wanted = MEMORY | {"MALLOC_TRIM_THRESHOLD_": "123"}  # what the user set stays
+    assert all(page["allocator"] == wanted for page in bench.diary()) and bench.diary()
+
+
+@pytest.mark.skipif("CS_GNU_LIBC_VERSION" not in os.confstr_names, reason="glibc's variables")
+def test_kept_memory_is_not_cleared_again(monkeypatch):
+    for name in MEMORY:
+        monkeypatch.delenv(name, raising=False)
+    kept = of_workers(1)
+    given_back = {k: v for k, v in kept.items() if k not in MEMORY}
+    few, many = (
+        int(subprocess.run([sys.executable, "-c", ALLOCATE], env=e, capture_output=True, check=True).stdout)
+        for e in (kept, given_back)
+    )
+    assert many - few > 4 * (64 << 20) / os.sysconf("SC_PAGE_SIZE")

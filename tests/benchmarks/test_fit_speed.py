@@ -27,8 +27,8 @@ TASK = TaskInfo("made", "classification", 2, ["a", "b"])
 STEPS, BATCH, LENGTH = 93, 32, 12
 
 
-def made_inputs(vocabulary: int) -> tuple[Inputs, torch.Tensor]:
-    tokens = np.random.default_rng(0).integers(1, vocabulary, (STEPS * BATCH, LENGTH))
+def made_inputs(vocabulary: int, length: int = LENGTH) -> tuple[Inputs, torch.Tensor]:
+    tokens = np.random.default_rng(0).integers(1, vocabulary, (STEPS * BATCH, length))
     texts = [" ".join(map(str, row)) for row in tokens]
     labels = torch.nn.functional.one_hot(torch.from_numpy((tokens[:, 0] > tokens[:, 1]).astype(np.int64)), 2).float()
     return Inputs([str(i) for i in range(len(texts))], texts), labels
@@ -41,7 +41,7 @@ def made_backbone(width: int, layers: int, heads: int, vocabulary: int) -> Backb
         def __init__(self):
             super().__init__()
             torch.manual_seed(0)
-            sizes = {"n_embd": width, "n_layer": layers, "n_head": heads, "n_positions": 16, "vocab_size": vocabulary}
+            sizes = {"n_embd": width, "n_layer": layers, "n_head": heads, "n_positions": 64, "vocab_size": vocabulary}
             off = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "bos_token_id": 0, "eos_token_id": 0}
             self.body = GPT2Model(GPT2Config(activation_function="relu", **sizes, **off))
 

@@ -34,6 +34,7 @@ def run(folder: str) -> None:
         "names": [e.name for e in own],
         "reach": sorted(reach - {"log.txt"}),
         "variables": sorted(k for k in os.environ if k.startswith("W2S_")),
+        "allocator": {k: v for k, v in os.environ.items() if k.startswith("MALLOC_")},
         "bytes": {n: hashlib.sha256((place / n).read_bytes()).hexdigest() for n in sorted(reach) if n != "log.txt"},
     }
     exchange.write_json(diary / f"{time.time_ns()}-{os.getpid()}.json", page)

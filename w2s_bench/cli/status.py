@@ -42,7 +42,7 @@ def doctor(store: str | None, as_json: bool) -> None:
     else:
         for f in findings:
             mark = {"ok": "ok  ", "note": "note", "wrong": "FAIL"}[f.state]
-            write_line(f"{mark}  {f.what}: {f.found}")
+            write_line(f"{mark}  {f.what}: {f.description}")
             if f.remedy:
                 write_line(f"      {f.remedy}")
     if any(f.state == "wrong" for f in findings):

@@ -120,7 +120,7 @@ class Cache:
         self._held: dict[str, FileLock] = {}
 
     def place(self, stage: Stage) -> Path:
-        """Returns where a stage's artefact lies or will lie."""
+        """Returns where a stage's artefact is or will be."""
         return self._referee / stage.kind / stage.digest[:2] / stage.digest
 
     def find(self, stage: Stage) -> Artefact | None:
@@ -202,7 +202,7 @@ class Cache:
         return Artefact(stage.digest, place, manifest)
 
     def note_failure(self, stage: Stage, text: str, log: Path | None = None) -> Path:
-        """Returns the file that now holds all about a failed stage: this text, and the worker's whole output."""
+        """Returns the file with all about a failed stage: this text, and the worker's whole output."""
         path = make_way(self._referee / "failures" / f"{stage.digest}.txt", self.root)
         exchange.write_bytes(path, text.encode(errors="backslashreplace"))
         if log is not None and log.is_file():
@@ -212,7 +212,7 @@ class Cache:
         return path
 
     def clean(self) -> None:
-        """Removes what dead sweeps left behind; a sweep is dead when nobody holds its lock."""
+        """Removes what dead sweeps left behind; a sweep is dead when nobody has its lock."""
         for owner in list(self._owners.iterdir()):
             if owner.name == self._owner:
                 continue

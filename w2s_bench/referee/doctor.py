@@ -31,7 +31,7 @@ class Finding:
     what: str
     state: str
     """ok, note or wrong."""
-    found: str
+    description: str
     remedy: str = ""
 
 
@@ -77,12 +77,12 @@ def _torch() -> Finding:
         words = (done.stderr.strip().splitlines() or ["no output"])[-1]
         return Finding("devices", "wrong", f"torch does not start: {words}", "reinstall torch: pip install -U torch")
     cards = done.stdout.strip()
-    found = f"{cores()} CPU cores, {cards} GPUs" + (f" ({card})" if card else "")
+    description = f"{cores()} CPU cores, {cards} GPUs" + (f" ({card})" if card else "")
     if card and cards == "0":
         return Finding(
-            "devices", "note", found, "torch sees no GPU: install a CUDA build of torch that fits the driver"
+            "devices", "note", description, "torch sees no GPU: install a CUDA build of torch that fits the driver"
         )
-    return Finding("devices", "ok", found, "" if cards == "0" else "hardware=gpu uses them")
+    return Finding("devices", "ok", description, "" if cards == "0" else "hardware=gpu uses them")
 
 
 def _folder(what: str, path: str, option: str) -> Finding:
@@ -94,10 +94,10 @@ def _folder(what: str, path: str, option: str) -> Finding:
             free = shutil.disk_usage(there).free
     except OSError as error:
         return Finding(what, "wrong", f"{folder}: {error.strerror}", f"give another with {option}")
-    found = f"{folder}{state}, {free / 2**30:.1f} GiB free"
+    description = f"{folder}{state}, {free / 2**30:.1f} GiB free"
     if free < LOW_DISK:
-        return Finding(what, "note", found, f"little space left: make some, or give another with {option}")
-    return Finding(what, "ok", found)
+        return Finding(what, "note", description, f"little space left: make some, or give another with {option}")
+    return Finding(what, "ok", description)
 
 
 def _cache_content(root: Path) -> Finding:

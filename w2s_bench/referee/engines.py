@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from w2s_bench import exchange
 from w2s_bench.errors import UsageError, W2SError
 from w2s_bench.referee import server
+from w2s_bench.referee.environment import HIDDEN, of_workers
 from w2s_bench.registry import loading
 from w2s_bench.store.escape import GuardedStream, of_error
 
@@ -26,11 +27,8 @@ LIGHT = ("w2s_bench.referee.prepare", "w2s_bench.registry", "pandas")
 PRELOAD = (*LIGHT, "torch", "lightning.pytorch", "w2s_bench.training.worker", *loading.built_ins())
 """What the fork server imports, so that workers need not; pyarrow looks for pandas whenever it makes an array."""
 
-HIDDEN = ("W2S_STORE", "W2S_CACHE", "W2S_PLUGINS", "W2S_TRACE_PLUGINS")
-"""Variables that workers do not get: where records and caches lie, and plugins, which they get with their job."""
-
 OUTPUT = "\n--- output\n"
-"""Stands between a traceback and a worker's output."""
+"""Is put between a traceback and a worker's output."""
 TAIL = 20_000
 """Bytes of a worker's output that come with its end."""
 
@@ -84,14 +82,14 @@ def make_engine(engine: dict[str, Any], hardware: dict[str, Any], preload: tuple
 
 def cores() -> int:
     """Returns how many cores this process may use; a container's quota (cgroup v2) counts."""
-    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with contextlib.suppress(OSError, ValueError):
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(own, round(int(quota) / int(period))))
-    return own
+        return max(1, min(usable, round(int(quota) / int(period))))
+    return usable
 
 
-def last_words(folder: Path) -> tuple[str | None, str]:
+def read_failure(folder: Path) -> tuple[str | None, str]:
     """Returns the message of a worker's error.json, if there is one, and the details for a developer."""
     message, details = None, ""
     if os.path.lexists(folder / "error.json"):
@@ -155,9 +153,9 @@ class LocalEngine:
             return []
         chunk = os.read(handle, 1 << 16)
         if not chunk:
-            return self._server_died()
+            return self._server_ended()
         *lines, self._pending = (self._pending + chunk).split(b"\n")
-        return [end for line in lines for end in self._hear(json.loads(line))]
+        return [end for line in lines for end in self._answered(json.loads(line))]
 
     def close(self) -> None:
         """Ends the server, and with it every worker."""
@@ -175,26 +173,22 @@ class LocalEngine:
         self._server, self._workers, self._pending = None, {}, b""
 
     def _start(self) -> None:
-        environment = {k: v for k, v in os.environ.items() if k not in HIDDEN}
-        threads = str(self.threads)
-        # Set before libraries load. A fixed hash seed makes a plugin that walks a set repeat itself.
-        environment |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONHASHSEED": "0"}
-        environment |= {"OPENBLAS_NUM_THREADS": "1"}  # starts its threads at import, before the fork
         path = json.dumps([os.path.abspath(p) for p in sys.path])
         arguments = [sys.executable, "-c", server.BOOT + "server.main()", path, json.dumps(self.preload)]
         self._ready = False
         self._server = subprocess.Popen(
-            arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd=os.path.abspath(os.sep),
+            arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env=of_workers(self.threads), cwd=os.path.abspath(os.sep),
             start_new_session=True,  # whoever kills the referee's group leaves it alive to end the workers
         )  # fmt: skip
 
     def _ask(self, **request: Any) -> None:
         assert self._server is not None and self._server.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # its death is heard in `wait`
+        with contextlib.suppress(BrokenPipeError):  # `wait` sees that it has ended
             self._server.stdin.write(json.dumps(request).encode() + b"\n")
             self._server.stdin.flush()
 
-    def _hear(self, answer: dict[str, Any]) -> list[Ended]:
+    def _answered(self, answer: dict[str, Any]) -> list[Ended]:
         self._ready = self._ready or "ready" in answer
         if "pid" in answer:  # from here on the clock runs: not while the server still loads
             worker = self._workers[answer["id"]]
@@ -204,7 +198,7 @@ class LocalEngine:
             return []
         worker = self._workers.pop(answer["id"])
         seconds = time.monotonic() - worker.started
-        message, details = last_words(worker.folder)
+        message, details = read_failure(worker.folder)
         code = os.waitstatus_to_exitcode(answer["status"])
         if code == 0 and message is None:
             return [Ended(worker.key, "ok", "", details, seconds, answer["memory"])]
@@ -212,25 +206,26 @@ class LocalEngine:
             reason = f"took longer than engine.timeout_s={self.timeout_s:g} and was killed"
             return [Ended(worker.key, "timeout", reason, details, seconds, answer["memory"])]
         status = "lost" if message is None and -code in KILLED else "failed"
-        reason, alone = message or _death(code), not self._workers
+        reason, alone = message or describe_exit(code), not self._workers
         return [Ended(worker.key, status, reason, details, seconds, answer["memory"], alone)]
 
-    def _server_died(self) -> list[Ended]:
+    def _server_ended(self) -> list[Ended]:
         """Returns what the server took along; the next submit starts another."""
         assert self._server is not None and self._server.stdout is not None and self._server.stdin is not None
-        code = self._server.wait()
+        exit_text = describe_exit(self._server.wait())
         self._server.stdout.close()
         with contextlib.suppress(BrokenPipeError):
             self._server.stdin.close()
         lost = list(self._workers.values())
         self._server, self._workers, self._pending = None, {}, b""
         if not self._ready:
-            raise W2SError(f"the process that starts workers {_death(code)} before any worker ran; try engine=inline")
-        reason = f"was lost with the process that starts workers, which {_death(code)}"
-        return [Ended(w.key, "lost", reason, last_words(w.folder)[1], alone=len(lost) == 1) for w in lost]
+            raise W2SError(f"the process that starts workers {exit_text} before any worker ran; try engine=inline")
+        reason = f"was lost with the process that starts workers, which {exit_text}"
+        return [Ended(w.key, "lost", reason, read_failure(w.folder)[1], alone=len(lost) == 1) for w in lost]
 
 
-def _death(code: int) -> str:
+def describe_exit(code: int) -> str:
+    """Returns how a process ended, to follow its name: what its exit code tells."""
     if code == -signal.SIGKILL:
         return "was killed from outside (signal 9): most often the machine ran out of memory"
     if code < 0:
@@ -274,12 +269,12 @@ class InlineEngine:
             os.chdir(here)
             os.environ.clear()
             os.environ.update(kept)
-        message, details = last_words(folder)
+        message, details = read_failure(folder)
         seconds = time.monotonic() - started
         if not code and message is None:
             self._ended.append(Ended(key, "ok", "", "", seconds))
         else:
-            reason = message or (_death(code) if isinstance(code, int) else str(code))
+            reason = message or (describe_exit(code) if isinstance(code, int) else str(code))
             self._ended.append(Ended(key, "failed", reason, trace + details, seconds))
 
     def wait(self, seconds: float) -> list[Ended]:

@@ -76,7 +76,7 @@ class Prepared:
 
 
 def parse_info(content: bytes) -> dict[str, Any]:
-    """Returns what info.json holds; ValueError where it is not what `prepare` writes."""
+    """Returns the content of info.json; ValueError where it is not what `prepare` writes."""
     info = exchange.parse_json(content)
     if not isinstance(info, dict) or {k: type(v) for k, v in info.items()} != INFO:
         raise ValueError(f"expected an object with {', '.join(INFO)}")
@@ -135,7 +135,7 @@ def _write_votes(inputs: Path, supervised: list[Artefact]) -> None:
 
 
 def _absolute(entry: Entry) -> Entry:
-    """Returns the entry with paths that also hold in a worker's own folder."""
+    """Returns the entry with paths that are right in a worker's folder too."""
     options = {
         k: os.path.abspath(os.path.expanduser(v))
         if (is_local_path(v) and not v.startswith("file://"))
@@ -147,7 +147,7 @@ def _absolute(entry: Entry) -> Entry:
 
 
 def check_results(folder: Path, stage: Stage, prepared: Prepared) -> None:
-    """Returns where a worker's out/ holds what the stage owes; else raises a W2SError that names plugin and fault."""
+    """Raises a W2SError that names plugin and fault where a worker's out/ lacks what the stage owes."""
     out, classes, generation = folder / "out", prepared.info["n_classes"], prepared.info["kind"] == "generation"
     who = f"supervisor {stage.entry.name!r}" if stage.kind == "supervise" else f"student {stage.entry.name!r}"
     if stage.mitigations:

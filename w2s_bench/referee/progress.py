@@ -104,14 +104,14 @@ class Progress:
         self.say(f"[{self._at()}] {cell.cell.label()}  {status}: {reason}")
 
     def left(self) -> float | None:
-        """Returns the seconds that the rest may take, None before anything can be said."""
+        """Returns the seconds that the rest may take, None before any stage has ended."""
         known = [s for ran in self.ran.values() for s in ran]
         if not known:
             return None
         rest = 0.0
         for kind in STAGE_KINDS:
-            own = self.ran[kind] or known
-            rest += max(0, self.total[kind] - self.done[kind]) * sum(own) / len(own)
+            ran = self.ran[kind] or known
+            rest += max(0, self.total[kind] - self.done[kind]) * sum(ran) / len(ran)
         return rest / self.slots
 
     def _at(self) -> str:

@@ -71,12 +71,12 @@ def _git() -> dict[str, Any] | None:
 @functools.cache
 def host(accelerator: str) -> dict[str, Any]:
     """Returns what the machine is, not which."""
-    found: dict[str, Any] = {"system": platform.system(), "cpu": _cpu(), "cores": os.cpu_count()}
+    machine: dict[str, Any] = {"system": platform.system(), "cpu": _cpu(), "cores": os.cpu_count()}
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        found["memory_bytes"] = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        machine["memory_bytes"] = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if accelerator != "cpu":
-        found["gpu"] = gpu()
-    return found
+        machine["gpu"] = gpu()
+    return machine
 
 
 def gpu() -> str | None:
@@ -89,10 +89,10 @@ def gpu() -> str | None:
 
 def _cpu() -> str:
     try:
-        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+        model = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
     except OSError:
-        found = None
-    return found[1].strip() if found else platform.machine()
+        model = None
+    return model[1].strip() if model else platform.machine()
 
 
 def _output(*command: str) -> str:

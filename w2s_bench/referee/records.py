@@ -36,7 +36,7 @@ class Recorder:
         """Returns the record that is now in the store; Damaged where one of the artefacts is.
 
         `computed` are the stages that were not there before the run. Those named in the record are taken out of it, so
-        that over all records each stage's time stands once as not cached.
+        that over all records each stage's time is there once as not cached.
         """
         truth = self._truth(artefacts[cell.prepare])
         votes = [self._votes(artefacts[d]) for d in cell.supervise]

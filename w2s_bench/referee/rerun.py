@@ -68,12 +68,12 @@ class RerunReport:
 
 
 def rerun_cells(
-    path: Path, k: int, seed: int, registry: Registry, given: Sequence[str] = (), *, engine: Engine | None = None
+    path: Path, k: int, seed: int, registry: Registry, overrides: Sequence[str] = (), *, engine: Engine | None = None
 ) -> RerunReport:
     """Returns what became of `k` cells drawn from a store's results, run in a store and a cache of their own.
 
-    `given` are overrides for what a record cannot hold (paths) and for `hardware`, `engine` and `trainer`; an `engine`
-    stays up for the next call. UsageError where the store holds no result.
+    `overrides` are for what a record does not tell (paths) and for `hardware`, `engine` and `trainer`; an `engine`
+    stays up for the next call. UsageError where the store has no result.
     """
     from w2s_bench.referee.sweep import run_cells
 
@@ -81,7 +81,7 @@ def rerun_cells(
     read = [r for name in files.names("records", ".json") for r in read_record(files, name, [])]
     able = sorted((r for r in read if r.ok and not r.raw.get("imported")), key=lambda r: r.digest)
     if not able:
-        raise UsageError(f"{path} holds no result that could be run again")
+        raise UsageError(f"{path} has no result that could be run again")
     drawn = random.Random(seed).sample(able, min(k, len(able)))
     done = RerunReport(seed, len(able), [Rerun(r.digest, label(r.cell)) for r in drawn])
     with tempfile.TemporaryDirectory(prefix="w2s-rerun-") as folder:
@@ -89,7 +89,7 @@ def rerun_cells(
         run: Run | None = None
         for record, row in zip(drawn, done.cells, strict=True):
             try:
-                one = _composed(record, registry, given, folder)
+                one = _composed(record, registry, overrides, folder)
                 planned[record.digest] = plan_cells(one.cells, registry).cells[0]
                 row.differs = _new_options(record, planned[record.digest])
             except W2SError as error:
@@ -107,12 +107,12 @@ def rerun_cells(
     return done
 
 
-def _composed(record: Record, registry: Registry, given: Sequence[str], folder: str) -> Run:
+def _composed(record: Record, registry: Registry, overrides: Sequence[str], folder: str) -> Run:
     """Returns the run of one record's cell; nothing of a record decides where anything is written."""
-    own = rerun.overrides(record.raw)
-    keys = {o.partition("=")[0] for o in own}
-    fitting = [g for g in given if g.partition("=")[0] in keys or _shared(g)]
-    run = compose.cells([*own, *fitting], False, registry)
+    recorded = rerun.overrides(record.raw)
+    keys = {o.partition("=")[0] for o in recorded}
+    fitting = [o for o in overrides if o.partition("=")[0] in keys or _shared(o)]
+    run = compose.cells([*recorded, *fitting], False, registry)
     return replace(run, store=folder, cache=str(Path(folder) / "cache"), suite=None)
 
 
@@ -126,13 +126,13 @@ def _new_options(record: Record, planned: PlannedCell) -> dict[str, list[Any]]:
     W2SError where what was composed is otherwise not what the record describes.
     """
     new: dict[str, list[Any]] = {}
-    told = rerun.flat(record.cell, record.raw.get("protocol_settings") or {})
+    recorded = rerun.flat(record.cell, record.raw.get("protocol_settings") or {})
     made = rerun.flat(strip_local_paths(planned.cell.describe()), planned.settings)
-    for key in sorted(told | made):
-        if key not in told and key.partition(".")[0] in PLUGIN_KINDS:
+    for key in sorted(recorded | made):
+        if key not in recorded and key.partition(".")[0] in PLUGIN_KINDS:
             new[f"option {key}"] = ["no such option", made[key]]
-        elif told.get(key) != made.get(key):
-            raise W2SError(f"{key} would be {made.get(key)!r}, in the record it is {told.get(key)!r}")
+        elif recorded.get(key) != made.get(key):
+            raise W2SError(f"{key} would be {made.get(key)!r}, in the record it is {recorded.get(key)!r}")
     if planned.protocol != record.protocol:
         raise W2SError(f"its cell follows protocol {planned.protocol[:12]}, the record names {record.protocol[:12]}")
     return new
@@ -177,9 +177,11 @@ def _chosen(answers: np.ndarray) -> np.ndarray:
 
 def _provenance(record: Record) -> dict[str, Any]:
     """Returns what may make a rerun differ, by what people call it."""
-    told = record.raw.get("provenance") or {}
+    provenance = record.raw.get("provenance") or {}
     plugins = {
-        f"source of {p.get('kind')} {p.get('name')}": p.get("source_sha256") for p in told.get("plugins") or [] if p
+        f"source of {p.get('kind')} {p.get('name')}": p.get("source_sha256")
+        for p in provenance.get("plugins") or []
+        if p
     }
     named = {
         "w2s_bench": "w2s_bench",
@@ -188,8 +190,8 @@ def _provenance(record: Record) -> dict[str, Any]:
         "task_fingerprint": "data of the task",
     }
     return {
-        **{name: told.get(key) for key, name in named.items()},
-        "processor": (told.get("host") or {}).get("cpu"),
+        **{name: provenance.get(key) for key, name in named.items()},
+        "processor": (provenance.get("host") or {}).get("cpu"),
         "device": (record.raw.get("cost") or {}).get("device"),
         **plugins,
     }

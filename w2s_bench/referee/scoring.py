@@ -17,7 +17,7 @@ Check = Callable[[str, str], bool]
 
 @dataclass(frozen=True)
 class Answers:
-    """What stands to be scored: probabilities [N, C], where rows of NaN are abstentions of a supervisor.
+    """What is to be scored: probabilities [N, C], where rows of NaN are abstentions of a supervisor.
 
     In a generation task texts [N] throughout, an empty one to abstain, and `check(answer, truth)` says which are right.
     """
@@ -33,11 +33,11 @@ class Answers:
     ceiling: np.ndarray
     check: Check | None = None
 
-    def right(self, said: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    def right(self, predictions: np.ndarray, truth: np.ndarray) -> np.ndarray:
         """Returns which of these answers [N] are right."""
         if self.check is None:
-            return chosen(said) == truth
-        return np.array([bool(self.check(a, t)) for a, t in zip(said.tolist(), truth.tolist(), strict=True)])
+            return chosen(predictions) == truth
+        return np.array([bool(self.check(a, t)) for a, t in zip(predictions.tolist(), truth.tolist(), strict=True)])
 
 
 def decided(votes: np.ndarray) -> np.ndarray:
@@ -46,9 +46,9 @@ def decided(votes: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(votes).any(axis=1, keepdims=True), 1.0 / votes.shape[1], votes)
 
 
-def chosen(said: np.ndarray) -> np.ndarray:
+def chosen(predictions: np.ndarray) -> np.ndarray:
     """Returns the answers [N]: the likeliest class of probabilities [N, C], texts as they are."""
-    return said if said.dtype.kind == "U" else decided(said).argmax(axis=1)
+    return predictions if predictions.dtype.kind == "U" else decided(predictions).argmax(axis=1)
 
 
 def score(answers: Answers, metrics: Mapping[str, Metric], metric: str, same_for_all_seeds: bool) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def score(answers: Answers, metrics: Mapping[str, Metric], metric: str, same_for
     sides = _sides(answers)
     right = right_of(answers)
     if answers.check is None:
-        measured = {side: measure(decided(said), truth, metrics) for side, said in sides.items()}
+        measured = {side: measure(decided(predictions), truth, metrics) for side, predictions in sides.items()}
         rates = np.bincount(chosen(answers.student), minlength=answers.student.shape[1]) / len(truth)
         measured["student"]["predicted_rates"] = rates.tolist()
     else:
@@ -80,7 +80,7 @@ def score(answers: Answers, metrics: Mapping[str, Metric], metric: str, same_for
         "joint": {f"{k:03b}": int(n) for k, n in enumerate(joint)},
     }
     if len(answers.floors) > 1:
-        each = [float(answers.right(said, truth).mean()) for said in answers.floors]
+        each = [float(answers.right(predictions, truth).mean()) for predictions in answers.floors]
         test["supervisors"] = {"mean": float(np.mean(each)), "best": max(each)}
     labelled, learnt = (answers.right(a, answers.transfer_truth) for a in (answers.labels, answers.student_on_transfer))
     transfer = {
@@ -95,7 +95,8 @@ def score(answers: Answers, metrics: Mapping[str, Metric], metric: str, same_for
 
 def right_of(answers: Answers) -> dict[str, np.ndarray]:
     """Returns for floor, student and ceiling which test examples [N] each got right, as 0 and 1."""
-    return {side: answers.right(said, answers.test_truth).astype(np.int64) for side, said in _sides(answers).items()}
+    truth = answers.test_truth
+    return {side: answers.right(predicted, truth).astype(np.int64) for side, predicted in _sides(answers).items()}
 
 
 def _sides(answers: Answers) -> dict[str, np.ndarray]:

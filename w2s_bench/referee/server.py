@@ -77,21 +77,21 @@ class _Server:
     def __init__(self, requests: int, answers: int, may_fork: bool) -> None:
         self.requests, self.answers, self.may_fork = requests, answers, may_fork
         self.workers: dict[int, int] = {}  # pid -> id
-        self.bell, self.ring = os.pipe()
-        os.set_blocking(self.ring, False)
-        os.set_blocking(self.bell, False)
+        self.wakeup_read, self.wakeup_write = os.pipe()
+        os.set_blocking(self.wakeup_write, False)
+        os.set_blocking(self.wakeup_read, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(self.ring, warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self.wakeup_write, warn_on_full_buffer=False)
 
     def serve(self) -> None:
         self.say(ready=True, forks=self.may_fork)
         pending = b""
         try:
             while True:
-                ready, _, _ = select.select([self.requests, self.bell], [], [])
-                if self.bell in ready:
+                ready, _, _ = select.select([self.requests, self.wakeup_read], [], [])
+                if self.wakeup_read in ready:
                     with contextlib.suppress(BlockingIOError):
-                        os.read(self.bell, 4096)
+                        os.read(self.wakeup_read, 4096)
                     self.reap()
                 if self.requests in ready:
                     chunk = os.read(self.requests, 1 << 16)
@@ -130,15 +130,15 @@ class _Server:
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            for handle in (self.requests, self.answers, self.bell, self.ring):
+            for handle in (self.requests, self.answers, self.wakeup_read, self.wakeup_write):
                 os.close(handle)
-            live(target, folder)
+            run_worker(target, folder)
         finally:
             os._exit(1)  # never back into the server's loop
         return 0
 
     def spawn(self, target: str, folder: str) -> int:
-        code = BOOT + "server.live(*sys.argv[2:])"
+        code = BOOT + "server.run_worker(*sys.argv[2:])"
         arguments = [sys.executable, "-c", code, json.dumps(sys.path), target, folder]
         return os.posix_spawn(sys.executable, arguments, os.environ)  # a Popen would wait for it, and so would `reap`
 
@@ -155,7 +155,7 @@ class _Server:
             self.say(id=number, status=status, memory=memory)
 
 
-def live(target: str, folder: str) -> None:
+def run_worker(target: str, folder: str) -> None:
     """Never returns: runs the target on the folder as a worker process of its own, then ends the process."""
     parent = os.getppid()
     code = 1

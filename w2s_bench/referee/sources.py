@@ -1,4 +1,4 @@
-"""Notices when what a digest stands for changes while the sweep runs: an edited plugin, a rewritten data file."""
+"""Notices when what a digest was made of changes while the sweep runs: an edited plugin, a rewritten data file."""
 
 from __future__ import annotations
 
@@ -47,6 +47,6 @@ def _plugins(stage: Stage) -> list[tuple[str, str]]:
 
 def _stamp(path: Path) -> tuple[int, int]:
     with contextlib.suppress(OSError):
-        found = path.stat()
-        return found.st_mtime_ns, found.st_size
+        status = path.stat()
+        return status.st_mtime_ns, status.st_size
     return 0, 0

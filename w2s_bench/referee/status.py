@@ -19,9 +19,9 @@ from w2s_bench.store.gap import no_gap_in
 from w2s_bench.store.records import read_record
 
 
-def look(given: str | None = None) -> dict[str, Any]:
+def look(store: str | None = None) -> dict[str, Any]:
     """Returns counts of cells, times in seconds, suites, failures and running sweeps of a store."""
-    root = Path(store_folder(given))
+    root = Path(store_folder(store))
     if not root.is_dir():
         raise UsageError(f"store {root} is not there; give --store DIR, or begin one with `w2s run` or `w2s suite`")
     files = StoreFiles(root)
@@ -55,7 +55,7 @@ def look(given: str | None = None) -> dict[str, Any]:
         "no_gap": _without_gap(r for r in records if r["status"] == "ok"),
         "unusable": unusable,
         "seconds": {
-            # over all records each stage stands once as not cached
+            # over all records each stage is there once as not cached
             "spent": sum(s.get("seconds") or 0 for s in stages if not s.get("cached")),
             "a_cell": a_cell,
             "left": _left(running) if running else None if a_cell is None else a_cell * to_do,
@@ -65,18 +65,18 @@ def look(given: str | None = None) -> dict[str, Any]:
     }
 
 
-def describe(found: dict[str, Any]) -> str:
-    """Returns the same for people."""
-    seconds = found["seconds"]
-    lines = [f"store {found['store']}: {found['ok']} cells done, {found['failed']} failed, {found['to_do']} to do"]
-    for name, suite in found["suites"].items():
+def describe(status: dict[str, Any]) -> str:
+    """Returns what `look` returned, for people."""
+    seconds = status["seconds"]
+    lines = [f"store {status['store']}: {status['ok']} cells done, {status['failed']} failed, {status['to_do']} to do"]
+    for name, suite in status["suites"].items():
         of = f"{suite['ok']} of {suite['cells']} done, {suite['failed']} failed, {suite['to_do']} to do"
         lines.append(f"  suite {name}: {of}")
     if seconds["a_cell"] is not None:
         lines.append(
             f"spent {spell(seconds['spent'])} of work; training took {seconds['a_cell']:.1f} s a cell on average"
         )
-    for sweep in found["running"]:
+    for sweep in status["running"]:
         cells = sweep["cells"]
         left = sweep.get("seconds_left")
         lines.append(
@@ -84,12 +84,12 @@ def describe(found: dict[str, Any]) -> str:
             f"{cells['left']} left" + ("" if left is None else f", about {spell(left)} to go")
         )
         lines += [f"  {stage}" for stage in sweep["running"]]
-    if not found["running"]:
-        rest = f"; to do: about {spell(seconds['left'])} of work" if found["to_do"] and seconds["left"] else ""
+    if not status["running"]:
+        rest = f"; to do: about {spell(seconds['left'])} of work" if status["to_do"] and seconds["left"] else ""
         lines.append("nothing is running" + rest)
-    lines += [f"{f['status']}: {f['cell']}: {f['reason']}" for f in found["failures"]]
-    lines += [f"no PGR in {g['cells']} cells like {g['cell']}: {g['reason']}" for g in found["no_gap"]]
-    lines += [f"unusable: {line}" for line in found["unusable"]]
+    lines += [f"{f['status']}: {f['cell']}: {f['reason']}" for f in status["failures"]]
+    lines += [f"no PGR in {g['cells']} cells like {g['cell']}: {g['reason']}" for g in status["no_gap"]]
+    lines += [f"unusable: {line}" for line in status["unusable"]]
     return "\n".join(plain(line) for line in lines)
 
 

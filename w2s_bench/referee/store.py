@@ -21,7 +21,7 @@ from w2s_bench.store.escape import message_of
 from w2s_bench.store.records import problem_of
 
 RUNNING = ".running"
-"""Folder of what sweeps that run now say of themselves, each beside a lock that it holds."""
+"""Folder of the markers of sweeps that run now, each beside its lock."""
 
 
 class Store:
@@ -70,9 +70,8 @@ class Store:
         path, problem = self.root / str(file.get("path")), "is no file"
         with contextlib.suppress(OSError):
             if path.is_file():
-                with open(path, "rb") as content:
-                    if hashlib.file_digest(content, "sha256").hexdigest() == file.get("sha256"):
-                        return True
+                if exchange.file_sha256(path) == file.get("sha256"):
+                    return True
                 problem = "has changed"
         self.damaged[str(file.get("path"))] = problem
         return False
@@ -95,7 +94,7 @@ class Store:
         return self._write(f"scores/{digest}.parquet", content)
 
     def write_suite(self, suite: str, digests: list[str], varies: str | None = None) -> None:
-        """Writes which cells a suite has, so that what is missing can be told, and what it declares to vary."""
+        """Writes which cells a suite has, so that what is missing can be counted, and what it declares to vary."""
         plan: dict[str, Any] = {"suite": suite, "cells": digests} | ({"varies": varies} if varies else {})
         self._write(f"suites/{suite}.json", exchange.json_of(plan))
 
