@@ -241,7 +241,7 @@ class Mitigation(Protocol):
 
     Class attributes, all optional: `Options` (a dataclass), `needs` (a set out of NEEDS), `honours` (hooks that a
     `fit_student` of its own still asks), `kinds` (of task that it serves, KINDS_WITH_CLASSES where it does not say),
-    `control` (True for a row that must behave), `source` (the paper).
+    `control` (True for a control, which is no method), `source` (the paper).
     """
 
 

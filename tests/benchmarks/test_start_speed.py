@@ -69,10 +69,10 @@ def ten_thousand(tmp_path_factory, request):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_every_face_of_ten_thousand_records(benchmark, ten_thousand):
-    def faces():
+def test_every_format_of_ten_thousand_records(benchmark, ten_thousand):
+    def every_format():
         board = build_board([ten_thousand])
-        return [render(board, face) for face in ("table", "json", "md", "csv", "latex", "html")]
+        return [render(board, name) for name in ("table", "json", "md", "csv", "latex", "html")]
 
-    pages = benchmark.pedantic(faces, rounds=1, iterations=1)
+    pages = benchmark.pedantic(every_format, rounds=1, iterations=1)
     assert all(pages)
