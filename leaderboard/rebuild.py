@@ -1,4 +1,4 @@
-"""Renders every published store under leaderboard/ again: boards, the page over all suites, the tables of the READMEs.
+"""Renders every published store under leaderboard/ again: boards, the page over all, the tables of READMEs and glossary.
 
 python leaderboard/rebuild.py            writes what has changed
 python leaderboard/rebuild.py --check    says what would change, and ends with status 1 if anything would
@@ -12,12 +12,13 @@ from pathlib import Path
 
 from w2s_bench.board import Board, build_board
 from w2s_bench.board.render import render
+from w2s_bench.board.render.columns import glossary
 from w2s_bench.board.render.page import as_page
 from w2s_bench.board.render.plots import draw_plot
 from w2s_bench.board.render.table import FOOT
 
 HERE = Path(__file__).resolve().parent
-FACES = {"board.json": "json", "board.md": "md", "board.csv": "csv", "board.tex": "latex"}
+RENDERED = {"board.json": "json", "board.md": "md", "board.csv": "csv", "board.tex": "latex"}
 FRONT = "sandbox"
 """The suite whose overall table is in the project's README."""
 PICTURES = {
@@ -37,6 +38,7 @@ with intervals as pictures and the provenance of every cell. Rendered by `python
 
 """
 BLOCK = re.compile(rf"(<!-- board:{FRONT} -->\n).*?(<!-- /board -->)", re.DOTALL)
+COLUMNS = re.compile(r"(<!-- columns -->\n).*?(<!-- /columns -->)", re.DOTALL)
 
 
 def stores() -> list[Path]:
@@ -47,7 +49,7 @@ def stores() -> list[Path]:
 def rendered() -> dict[Path, str]:
     """Returns the text each rendered file should have."""
     boards: dict[str, Board] = {store.name: build_board([store]) for store in stores()}
-    files = {HERE / n / file: render(b, face) for n, b in boards.items() for file, face in FACES.items()}
+    files = {HERE / n / file: render(b, format) for n, b in boards.items() for file, format in RENDERED.items()}
     files[HERE / "index.html"] = as_page(list(boards.values()))
     for name, kind in PICTURES.items():
         if name in boards:
@@ -57,6 +59,8 @@ def rendered() -> dict[Path, str]:
     readme = HERE.parent / "README.md"
     table = in_short(boards[FRONT], files[HERE / FRONT / "board.md"]) if FRONT in boards else ""
     files[readme] = BLOCK.sub(lambda block: block[1] + table + block[2], readme.read_text(encoding="utf-8"))
+    terms = HERE.parent / "docs" / "glossary.md"
+    files[terms] = COLUMNS.sub(lambda block: block[1] + glossary() + block[2], terms.read_text(encoding="utf-8"))
     return files
 
 

@@ -31,6 +31,7 @@ frame.addEventListener("load", async () => {
     if (f.type === "checkbox") f.checked = value; else f.value = value;
     f.dispatchEvent(new w.Event("input"));
   };
+  while (!$("#count").textContent) await wait();  // the page's script counts the rows last
   try { STEPS } catch (error) { out.error = String(error); }
   const pre = document.createElement("pre");
   pre.id = "out";

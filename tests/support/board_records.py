@@ -166,3 +166,34 @@ def write_store(
 
 def _generator(*key: Any) -> np.random.Generator:
     return np.random.default_rng(int(digest([str(k) for k in key]), 16))
+
+
+TRUTHS = {"naive": 0.4, "aux_confidence": 0.7, "gce": 0.45, "gce+aux_confidence": 0.6}
+PAIRS = [
+    ("facts", "ladder_xs_0", "ladder_m"),
+    ("facts", "ladder_s_0", "ladder_m"),
+    ("facts", "ladder_xs_0", "ladder_l"),
+]
+
+
+def write_small_suite(path: Path) -> Path:
+    """Returns a store of three pairs, with a stack, a control that behaves and a costly mitigation."""
+    write_store(path, TRUTHS, groups=PAIRS, suite="quick", n=300)
+    write_store(path, {"majority": -0.6}, groups=PAIRS, suite="quick", n=300, control=True)
+    write_store(path, {"bootstrapping": 0.6}, groups=PAIRS, suite="quick", n=300, examples=9000)
+    return path
+
+
+def write_varied_suite(path: Path) -> Path:
+    """A suite that varies an option of its student, with two students at each value."""
+    for saliency in (0.0, 0.3):
+        for checkpoint in (0, 1):
+            student = {"name": "ladder", "saliency": saliency, "checkpoint": checkpoint}
+            for seed in range(3):
+                for k, stack in enumerate(("naive", "gce")):
+                    right = [[0, 1, 0, 1] * 50, [1, 1, 0, k] * 50, [1, 1, 1, int(seed > 0)] * 50]
+                    write_record(path, right, student=student, mitigations=[stack], seed=seed)
+    (path / "suites").mkdir()
+    cells = [p.stem for p in (path / "records").iterdir()]
+    (path / "suites" / "saliency.json").write_text(json.dumps({"cells": cells, "varies": "student.saliency"}))
+    return path

@@ -1,4 +1,4 @@
-"""One door to all faces."""
+"""Renders a board: text, tables, one page."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def render(board: Board, format: str = "table", *, wide: bool = False, width: in
         from w2s_bench.board.render.page import as_page
 
         return as_page([board])
-    faces = {"json": as_json, "md": as_markdown, "csv": as_csv, "latex": as_latex}
-    if format not in faces:
+    renderers = {"json": as_json, "md": as_markdown, "csv": as_csv, "latex": as_latex}
+    if format not in renderers:
         raise UsageError(f"format {format!r} is none of {', '.join(FORMATS)}")
-    return faces[format](board)
+    return renderers[format](board)

@@ -1,4 +1,4 @@
-"""Text faces of a board: terminal, Markdown, CSV, LaTeX, JSON."""
+"""A board as text: terminal, Markdown, CSV, LaTeX, JSON."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
+from w2s_bench.board.render import columns
+from w2s_bench.board.render.columns import CELLS, OVERALL
+from w2s_bench.board.render.formatting import look_of
 from w2s_bench.board.render.table import FOOT, Section, head, sections
 from w2s_bench.store import escape as untrusted
 
@@ -28,7 +31,7 @@ def _notes(board: Board) -> list[str]:
 
 
 def notes_shown(notes: list[str], where: str = "") -> list[str]:
-    """Returns the first notes and how many more there are, `where` they all stand."""
+    """Returns the first notes and how many more there are, `where` they all are."""
     more = len(notes) - NOTES_SHOWN
     return notes[:NOTES_SHOWN] + ([f"and {more} more lines like these{where}"] if more > 0 else [])
 
@@ -60,7 +63,7 @@ def as_table(board: Board, wide: bool = False, width: int = 100, colour: bool = 
             words = [untrusted.plain(row[k]) for k in keep]
             if not wide and len(words[0]) > NAME_WIDTH:  # a stack is broken between its parts
                 words[0] = words[0].replace("+", "+\n")
-            table.add_row(*(Text(word, style=STYLES.get(word, "")) for word in words))
+            table.add_row(*(Text(word, style=STYLES.get(look_of(word), "")) for word in words))
         console.print(table)
     console.print()
     for line in FOOT:
@@ -70,7 +73,7 @@ def as_table(board: Board, wide: bool = False, width: int = 100, colour: bool = 
     return "\n".join(line.rstrip() for line in out.getvalue().split("\n"))
 
 
-STYLES = {"better": "bold green", "worse": "red", "incomplete": "yellow", "unresolved": "yellow", "no gap": "yellow"}
+STYLES = {"better": "bold green", "worse": "red", "warn": "yellow"}
 
 
 def _shown(section: Section, wide: bool) -> list[int]:
@@ -112,23 +115,17 @@ def as_latex(board: Board) -> str:
     return "\n".join(lines) + "\n"
 
 
-INTERVALS = ("floor", "student_accuracy", "ceiling", "pgr", "over_naive")
-
-
 def as_csv(board: Board) -> str:
-    """Returns one line for each row, the overall rows first (their `task` is empty)."""
-    names = ["kind", "mitigation", "task", "supervisors", "student", *board.data.get("varied", ())]
-    names += ["track", "control", "status", "seeds", "failed"]
-    names += [f"{key}_{end}" for key in INTERVALS for end in ("mean", "low", "high")]
-    names += ["over_naive_p", "over_naive_p_adjusted", "over_naive_unit", "verdict", "rank_first", "rank_last"]
-    names += ["keeps", "corrects", "seconds", "examples", "examples_over_naive"]
+    """Returns one line for each row, the overall rows first (their `task` is empty), with every column there is."""
+    varied = tuple(board.data.get("varied", ()))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(names)
-    for kind, rows in (("overall", board.data["overall"]), ("cell", board.data["rows"])):
+    writer.writerow(["kind", *varied, *(name for column in columns.COLUMNS for name in column.names)])
+    for kind, rows in ((OVERALL, board.data["overall"]), (CELLS, board.data["rows"])):
         for row in rows:
-            values = _flat(kind, row)
-            writer.writerow([_csv_cell(values.get(name)) for name in names])
+            settings = [(row.get("varied") or {}).get(name) for name in varied]
+            values = [value for column in columns.COLUMNS for value in column.values(row)]
+            writer.writerow([_csv_cell(value) for value in (kind, *settings, *values)])
     return out.getvalue()
 
 
@@ -136,22 +133,3 @@ def _csv_cell(value: Any) -> str:
     if value is None:
         return ""
     return repr(value) if isinstance(value, int | float) else untrusted.spreadsheet(value)
-
-
-def _flat(kind: str, row: dict[str, Any]) -> dict[str, Any]:
-    flat = {"kind": kind, **{k: row.get(k) for k in ("mitigation", "task", "student", "track", "status", "failed")}}
-    flat |= row.get("varied") or {}
-    flat["control"] = "yes" if row["control"] else "no"
-    flat["supervisors"] = " ".join(row.get("supervisors") or ())
-    flat["seeds"] = " ".join(map(str, row.get("seeds") or ()))
-    if kind == "overall":
-        flat["status"] = "ok" if row["complete"] else "incomplete" if row["groups"] else "gap_unresolved"
-    for key in INTERVALS:
-        for end in ("mean", "low", "high"):
-            flat[f"{key}_{end}"] = (row.get(key) or {}).get(end)
-    over = row["over_naive"] or {}
-    flat |= {f"over_naive_{k}": over.get(k) for k in ("p", "p_adjusted", "unit")} | {"verdict": over.get("verdict")}
-    flat["rank_first"], flat["rank_last"] = row["ranks"] or (None, None)
-    flat |= {k: (row.get("imitation") or {}).get(k) for k in ("keeps", "corrects")}
-    flat |= {k: (row.get("cost") or {}).get(k) for k in ("seconds", "examples", "examples_over_naive")}
-    return flat

@@ -1,4 +1,4 @@
-"""Every face of a board: fit, escaped, whole; the page is driven in tests/test_board_page.py."""
+"""Every output format of a board: fit, escaped, whole; the page is driven in tests/test_board_page.py."""
 
 from __future__ import annotations
 
@@ -14,23 +14,15 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
-from support.board_records import write_record, write_store
+from support.board_records import write_record, write_small_suite, write_varied_suite
 
 from w2s_bench.board import build_board
-from w2s_bench.board.render import FORMATS, render
-from w2s_bench.board.render.drawing import named
-from w2s_bench.board.render.page import CAPTIONS
-from w2s_bench.board.render.plots import NEEDS, PLOTS, draw_plot
-from w2s_bench.cli.board import add_commands, plot
+from w2s_bench.board.render import FORMATS, columns, render
+from w2s_bench.board.render.columns import CELLS, OVERALL, Column, columns_of
+from w2s_bench.cli.board import add_commands
 from w2s_bench.errors import UsageError
 from w2s_bench.store.escape import latex, markdown, plain, spreadsheet
 
-TRUTHS = {"naive": 0.4, "aux_confidence": 0.7, "gce": 0.45, "gce+aux_confidence": 0.6}
-PAIRS = [
-    ("facts", "ladder_xs_0", "ladder_m"),
-    ("facts", "ladder_s_0", "ladder_m"),
-    ("facts", "ladder_xs_0", "ladder_l"),
-]
 HOSTILE = (
     "<script>alert(1)</script>",
     "</script><img src=x onerror=alert(1)>",
@@ -48,28 +40,12 @@ HOSTILE = (
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("store")
-    write_store(path, TRUTHS, groups=PAIRS, suite="quick", n=300)
-    write_store(path, {"majority": -0.6}, groups=PAIRS, suite="quick", n=300, control=True)
-    write_store(path, {"bootstrapping": 0.6}, groups=PAIRS, suite="quick", n=300, examples=9000)
-    return path
+    return write_small_suite(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture(scope="module")
 def varied(tmp_path_factory) -> Path:
-    """A suite that varies an option of its student, with two students at each value."""
-    path = tmp_path_factory.mktemp("varied")
-    for saliency in (0.0, 0.3):
-        for checkpoint in (0, 1):
-            student = {"name": "ladder", "saliency": saliency, "checkpoint": checkpoint}
-            for seed in range(3):
-                for k, stack in enumerate(("naive", "gce")):
-                    right = [[0, 1, 0, 1] * 50, [1, 1, 0, k] * 50, [1, 1, 1, int(seed > 0)] * 50]
-                    write_record(path, right, student=student, mitigations=[stack], seed=seed)
-    (path / "suites").mkdir()
-    cells = [p.stem for p in (path / "records").iterdir()]
-    (path / "suites" / "saliency.json").write_text(json.dumps({"cells": cells, "varies": "student.saliency"}))
-    return path
+    return write_varied_suite(tmp_path_factory.mktemp("varied"))
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +93,7 @@ def test_hostile_names_do_no_harm_in_markdown(hostile):
     assert "://" not in text
     for line in text.splitlines():
         if line.startswith("|"):
-            assert len(re.findall(r"(?<!\\)\|", line)) in (10, 13), line
+            assert len(re.findall(r"(?<!\\)\|", line)) - 1 in map(len, map(columns_of, (OVERALL, CELLS))), line
     assert not re.search(r"^#+ head", text, re.M)
 
 
@@ -203,7 +179,7 @@ def test_escapes():
     assert latex("50%_\\") == r"50\%\_\textbackslash{}" and latex("日") == "?"
 
 
-def test_csv_holds_every_row(store):
+def test_csv_has_every_row(store):
     board = build_board([store])
     rows = list(csv.DictReader(io.StringIO(render(board, "csv"))))
     assert len(rows) == len(board.data["rows"]) + len(board.data["overall"])
@@ -211,107 +187,27 @@ def test_csv_holds_every_row(store):
     assert float(aux["pgr_low"]) < float(aux["pgr_mean"]) < float(aux["pgr_high"])
 
 
+def test_a_new_column_is_one_entry(store, monkeypatch):
+    luck = Column(
+        "luck", "nothing", ("luck", "bad_luck"), lambda row: (7.25, None), lambda row: "seven", (OVERALL, CELLS)
+    )
+    monkeypatch.setattr(columns, "COLUMNS", (*columns.COLUMNS, luck))
+    board = build_board([store])
+    for format in ("table", "md", "latex"):
+        text = render(board, format)
+        assert text.count("luck") == len(board.data["rows"]) // 6 + 1, format
+        assert text.count("seven") == len(board.data["rows"]) + len(board.data["overall"]), format
+    rows = list(csv.DictReader(io.StringIO(render(board, "csv"))))
+    assert {(row["luck"], row["bad_luck"]) for row in rows} == {("7.25", "")}
+    page = render(board, "html")
+    assert page.count('<button type="button">luck</button>') == 2
+    assert page.count('data-value="7.25000">seven</td>') == len(rows)
+    assert "| luck | `luck`, `bad_luck` | nothing |" in columns.glossary()
+
+
 def test_wide_shows_more(store):
     board = build_board([store])
     assert "corrects" not in render(board) and "corrects" in render(board, wide=True)
-
-
-@pytest.mark.parametrize("kind", sorted(CAPTIONS))  # reliability: tests/test_board_reliability.py
-def test_plots_are_drawn_the_same_again(kind, store, varied):
-    data = build_board([varied if kind == "varied" else store]).data
-    svg = draw_plot(kind, data)
-    assert svg.startswith(b"<?xml") and draw_plot(kind, data) == svg
-    assert draw_plot(kind, data, "png").startswith(b"\x89PNG") and draw_plot(kind, data, "pdf").startswith(b"%PDF")
-
-
-def test_plots_say_what_is_missing(tmp_path, store):
-    write_store(tmp_path, {"naive": 0.4}, seeds=1)
-    with pytest.raises(UsageError, match="stack of two"):
-        draw_plot("stack", build_board([tmp_path]).data)
-    with pytest.raises(UsageError, match="declares what it varies"):
-        draw_plot("varied", build_board([tmp_path]).data)
-    with pytest.raises(UsageError, match="svg, png, pdf"):
-        draw_plot("cost", build_board([store]).data, "gif")
-    with pytest.raises(UsageError, match="scaling"):
-        draw_plot("pie", build_board([store]).data)
-
-
-def test_every_picture_is_offered_and_described():
-    docs = (Path(__file__).parents[1] / "docs" / "publishing.md").read_text().split("## Pictures")[1].split("\n## ")[0]
-    assert list(PLOTS) == re.findall(r"^\| `(\w+)` \|", docs, re.M)
-    assert set(plot.params[0].type.choices) == set(PLOTS) == set(NEEDS) == {*CAPTIONS, "reliability"}
-
-
-def test_pictures_colour_naive_and_the_best_each_once(store, varied):
-    assert named(build_board([varied]).data) == ["naive", "gce"]  # however many values the setting has
-    assert named(build_board([store]).data)[:3] == ["naive", "aux_confidence", "gce+aux_confidence"]
-    assert "majority" not in named(build_board([store]).data)
-
-
-def test_an_option_of_the_student_can_be_varied_too(varied):
-    data = build_board([varied]).data
-    assert data["varied"] == {"student.saliency": [0.0, 0.3]} and data["notes"] == []
-    assert {(r["student"], r["varied"]["student.saliency"]) for r in data["rows"]} == {
-        (f"ladder(checkpoint={c})", s) for c in (0, 1) for s in (0.0, 0.3)
-    }
-    assert [(e["varied"]["student.saliency"], e["cells"]) for e in data["overall"]] == [
-        (s, 6) for s in (0, 0, 0.3, 0.3)
-    ]
-
-
-def test_stacks_are_held_against_their_better_half(store):
-    (pair,) = build_board([store]).data["stacking"]
-    assert pair["stack"] == "gce+aux_confidence" and pair["better"] == "aux_confidence"
-    assert pair["low"] < pair["mean"] < 0
-
-
-def test_pareto_marks_need_both(store):
-    rows = build_board([store]).data["rows"]
-    marked = {r["mitigation"] for r in rows if r["pareto"]}
-    assert "aux_confidence" in marked and "bootstrapping" not in marked
-    costly = next(r for r in rows if r["mitigation"] == "bootstrapping")
-    assert costly["cost"]["examples_over_naive"] == pytest.approx(9000 / 2976, abs=1e-4)
-
-
-def test_controls_that_misbehave_are_in_the_head(tmp_path):
-    write_store(tmp_path, {"naive": 0.4}, seeds=4)
-    write_store(tmp_path, {"identity": 0.9}, seeds=4, control=True)
-    board = build_board([tmp_path])
-    assert board.data["controls"]["checked"] == 1
-    assert "identity differs from naive" in board.data["controls"]["misbehaving"][0]
-    for format in ("table", "md", "latex", "html"):
-        assert "CONTROL MISBEHAVES" in render(board, format)
-
-
-def test_a_sound_identity_is_said_to_behave(tmp_path):
-    write_store(tmp_path, {"naive": 0.4}, seeds=3)
-    for path in list((tmp_path / "records").glob("*.json")):
-        record = json.loads(path.read_text())
-        record["cell"]["mitigations"] = [{"name": "identity"}]
-        record |= {"digest": f"{record['cell']['seed']:032d}", "control": True}
-        (tmp_path / "records" / f"{record['digest']}.json").write_text(json.dumps(record))
-    board = build_board([tmp_path])
-    assert board.data["controls"] == {"checked": 1, "misbehaving": []}
-    identity = next(r for r in board.data["rows"] if r["mitigation"] == "identity")
-    assert identity["over_naive"]["mean"] == 0 and identity["over_naive"]["verdict"] == "no evidence"
-
-
-@pytest.mark.parametrize(("chance", "sound"), [(0.5, True), (0.9, False)])
-def test_random_labels_stay_at_chance(tmp_path, chance, sound):
-    write_store(tmp_path, {"naive": 0.4}, seeds=4)
-    write_store(tmp_path, {"random_labels": -0.6}, seeds=4, control=True, predictions=True)
-    for path in (tmp_path / "records").glob("*.json"):
-        record = json.loads(path.read_text())
-        record["test"]["chance"] = chance
-        path.write_text(json.dumps(record))
-    controls = build_board([tmp_path]).data["controls"]
-    assert controls["checked"] == 1 and (not controls["misbehaving"]) == sound
-
-
-def test_chance_is_read_from_predictions_and_scores(tmp_path):
-    write_store(tmp_path, {"naive": 0.4}, seeds=3)
-    write_store(tmp_path, {"random_labels": -0.6}, seeds=3, control=True, predictions=True)
-    assert build_board([tmp_path]).data["controls"] == {"checked": 1, "misbehaving": []}
 
 
 def test_commands(store, tmp_path, monkeypatch):
