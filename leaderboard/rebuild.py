@@ -1,4 +1,4 @@
-"""Renders every published store under leaderboard/ again: boards, the page over all, the tables of READMEs and glossary.
+"""Renders every published store under leaderboard/ again: boards, their page, tables of READMEs and glossary.
 
 python leaderboard/rebuild.py            writes what has changed
 python leaderboard/rebuild.py --check    says what would change, and ends with status 1 if anything would
@@ -22,7 +22,7 @@ RENDERED = {"board.json": "json", "board.md": "md", "board.csv": "csv", "board.t
 FRONT = "sandbox"
 """The suite whose overall table is in the project's README."""
 PICTURES = {
-    "sandbox": "cost",
+    "sandbox": "mitigations",
     "scaling": "scaling",
     "length": "varied",
     "saliency": "varied",
@@ -73,7 +73,7 @@ def in_short(board: Board, markdown: str) -> str:
     lines = overall(markdown).splitlines()
     at = {line.split(" | ")[0].strip("| ").replace("\\", "").split(" (")[0]: line for line in lines if line[:2] == "| "}
     head = next(k for k, line in enumerate(lines) if line.startswith("| mitigation"))
-    words = "overall PGR of each mitigation against training examples seen"
+    words = "overall PGR of each mitigation with its interval"
     picture = f"![{words}](leaderboard/{FRONT}/{PICTURES[FRONT]}.svg)"
     more = f"{len(methods) + 1} stacks and {sum(e['control'] for e in board.overall)} controls, {lines[0].strip()}"
     rows = [at[name] for name in chosen]

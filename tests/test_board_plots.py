@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
-from support.board_records import write_small_suite, write_store, write_varied_suite
+from support.board_records import PAIRS, write_small_suite, write_store, write_varied_suite
 
 from w2s_bench.board import build_board
 from w2s_bench.board.render.drawing import named
+from w2s_bench.board.render.mitigations import look_of_row
 from w2s_bench.board.render.page import CAPTIONS
 from w2s_bench.board.render.plots import NEEDS, PLOTS, draw_plot
 from w2s_bench.cli.board import plot
@@ -50,6 +51,22 @@ def test_every_picture_is_offered_and_described():
     docs = (Path(__file__).parents[1] / "docs" / "publishing.md").read_text().split("## Pictures")[1].split("\n## ")[0]
     assert list(PLOTS) == re.findall(r"^\| `(\w+)` \|", docs, re.M)
     assert set(plot.params[0].type.choices) == set(PLOTS) == set(NEEDS) == {*CAPTIONS, "reliability"}
+
+
+def test_the_picture_of_mitigations_has_every_row_and_its_verdict(store, tmp_path):
+    data = build_board([store]).data
+    svg = draw_plot("mitigations", data).decode()
+    assert all(f">{row['mitigation']}</text>" in svg for row in data["overall"])
+    looks = {row["mitigation"]: look_of_row(row) for row in data["overall"]}
+    assert looks["naive"] == "naive" and looks["majority"] == "control"
+    assert looks["aux_confidence"] == "better than naive"
+    assert all(f">{look}</text>" in svg for look in set(looks.values()))
+    write_store(tmp_path, {"naive": 0.4, "gce": -3.0, "twin": 0.4}, groups=PAIRS[:1], n=200)
+    worse = build_board([tmp_path]).data
+    rows = {row["mitigation"]: row for row in worse["overall"]}
+    assert look_of_row(rows["gce"]) == "worse than naive" and look_of_row(rows["twin"]) == "not separable from naive"
+    far_below = f"← {rows['gce']['pgr']['mean']:.2f}"  # the axis is cut before it
+    assert far_below in draw_plot("mitigations", worse).decode()
 
 
 def test_pictures_colour_naive_and_the_best_each_once(store, varied):

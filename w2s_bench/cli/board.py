@@ -13,6 +13,7 @@ import click
 from w2s_bench.cli.main import write_line
 
 FORMATS = ("table", "json", "md", "csv", "latex", "html")
+KINDS = ("mitigations", "scaling", "varied", "stack", "imitation", "cost", "reliability")
 STORE = click.option(
     "--store", "stores", multiple=True, metavar="DIR", help="Store to read; can be repeated. [W2S_STORE]"
 )
@@ -54,12 +55,12 @@ def board(stores: tuple[str, ...], suite: str | None, format_: str, wide: bool, 
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(("scaling", "varied", "stack", "imitation", "cost", "reliability")))
+@click.argument("kind", type=click.Choice(KINDS))
 @STORE
 @click.option("--suite", help="Only the cells of this suite.")
 @click.option("-o", "out", metavar="PATH", help="File to write: .svg, .png or .pdf.  [default: KIND.svg]")
 def plot(kind: str, stores: tuple[str, ...], suite: str | None, out: str | None) -> None:
-    """A picture: scaling, varied, stack, imitation, cost or reliability."""
+    """A picture: of mitigations with intervals, scaling, stacks, imitation, cost, reliability."""
     from w2s_bench.board import build_board
     from w2s_bench.board.render.plots import draw_plot
     from w2s_bench.store.files import stores_of

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from w2s_bench.board.build import Board
 
 CAPTIONS = {
+    "mitigations": "Overall PGR of each mitigation with its 95 % interval; coloured where it is separable from naive",
     "scaling": "PGR of naive by student and supervisor",
     "varied": "Accuracy as the suite varies one setting; below, accuracy where the supervisor is wrong",
     "stack": "Which mitigations stack: PGR of the pair minus its better half; a dot where the interval excludes zero",

@@ -1,4 +1,4 @@
-"""Pictures of a board: scaling, varied, stack, imitation, cost, reliability."""
+"""Pictures of a board: mitigations, scaling, varied, stack, imitation, cost, reliability."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from w2s_bench.board.render.drawing import (
     short,
     style,
 )
+from w2s_bench.board.render.mitigations import mitigations
 from w2s_bench.board.render.table import by_varied
 from w2s_bench.board.rows import group_of
 from w2s_bench.errors import UsageError
@@ -40,7 +41,7 @@ SETTINGS: Any = {
 def draw_plot(kind: str, data: dict[str, Any], file: str = "svg") -> bytes:
     """Returns one picture of a board's data; the same bytes again for SVG and PNG.
 
-    Raises UsageError where the kind or file type is unknown, or where the board holds nothing to draw.
+    Raises UsageError where the kind or file type is unknown, or where the board has nothing to draw.
     """
     if kind not in PLOTS:
         raise UsageError(f"plot {kind!r} is none of {', '.join(PLOTS)}")
@@ -51,7 +52,7 @@ def draw_plot(kind: str, data: dict[str, Any], file: str = "svg") -> bytes:
     with matplotlib.rc_context(SETTINGS):
         figure = PLOTS[kind](data)
         if figure is None:
-            raise UsageError(f"the board holds nothing for the plot {kind}: {NEEDS[kind]}")
+            raise UsageError(f"the board has nothing for the plot {kind}: {NEEDS[kind]}")
         out = io.BytesIO()
         dates: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
         figure.savefig(out, format=file, dpi=160, bbox_inches="tight", metadata=dates[file])
@@ -59,6 +60,7 @@ def draw_plot(kind: str, data: dict[str, Any], file: str = "svg") -> bytes:
 
 
 NEEDS = {
+    "mitigations": "overall rows with PGR",
     "scaling": "rows of naive with a resolved gap",
     "varied": "a suite that declares what it varies",
     "stack": "a stack of two beside both of its halves, with a resolved gap",
@@ -117,21 +119,22 @@ def _imitation(data: dict[str, Any]) -> Figure | None:
     coloured = named(data)
     figure, axes = panels(len(groups))
     for axis, group in zip(axes, groups, strict=False):
-        own = [r for r in rows if group_of(r) == group]
-        for row in own:
-            told = row["imitation"]
+        members = [r for r in rows if group_of(r) == group]
+        for row in members:
+            imitation = row["imitation"]
             at = coloured.index(row["mitigation"]) if row["mitigation"] in coloured else None
             look: dict[str, Any] = {"color": "0.75", "s": 12} if at is None else style(at) | {"s": 28}
             label = None if at is None else short(row["mitigation"])
-            axis.scatter(told["keeps"], told["corrects"], label=label, zorder=2 + (at is not None), **look)
-        told = own[0]["imitation"]
-        axis.scatter(told["ceiling_keeps"], told["ceiling_corrects"], marker="*", s=110, color="black", label="ceiling")
-        axis.set_title(heading(own[0]), fontsize=8)
+            axis.scatter(imitation["keeps"], imitation["corrects"], label=label, zorder=2 + (at is not None), **look)
+        at_best = members[0]["imitation"]
+        ends = at_best["ceiling_keeps"], at_best["ceiling_corrects"]
+        axis.scatter(*ends, marker="*", s=110, color="black", label="ceiling")
+        axis.set_title(heading(members[0]), fontsize=8)
         axis.set_xlabel("right where the supervisor is right")
         axis.locator_params(nbins=4)
     axes[0].set_ylabel("right where it is wrong")
-    told = "the supervisor itself stands at 1 and 0" + (f"; {more} more groups are not drawn" if more > 0 else "")
-    common_legend(figure, axes, told)
+    title = "the supervisor itself is at 1 and 0" + (f"; {more} more groups are not drawn" if more > 0 else "")
+    common_legend(figure, axes, title)
     return figure
 
 
@@ -143,9 +146,9 @@ def _cost(data: dict[str, Any]) -> Figure | None:
         return None
     parts = by_varied(rows)
     figure, axes = panels(len(parts), 6.4, 4.2)
-    for axis, own in zip(axes, parts, strict=False):
-        _gain_and_cost(axis, own)
-        axis.set_title(", ".join(varied_words(own[0].get("varied"))), fontsize=10)
+    for axis, members in zip(axes, parts, strict=False):
+        _gain_and_cost(axis, members)
+        axis.set_title(", ".join(varied_words(members[0].get("varied"))), fontsize=10)
         axis.set_xlabel("training examples seen, relative to naive")
     axes[0].set_ylabel("PGR over resolved groups")
     return figure
@@ -181,6 +184,7 @@ def _gain_and_cost(axis: Axes, rows: list[dict[str, Any]]) -> None:
 
 
 PLOTS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "mitigations": mitigations,
     "scaling": scaling,
     "varied": varied,
     "stack": _stack,
