@@ -162,7 +162,7 @@ def test_the_verb_draws_or_says_in_one_line_why_not(store, tmp_path):
     for path in (sealed, words):
         done = plot(path, "b.svg")
         assert done.exit_code == 2 and not (tmp_path / "b.svg").exists()
-        assert re.fullmatch(r"w2s: the board holds nothing for the plot reliability: [^\n]+\n", done.output)
+        assert re.fullmatch(r"w2s: the board has nothing for the plot reliability: [^\n]+\n", done.output)
     (record,) = [r for p in (sealed / "records").iterdir() if (r := json.loads(p.read_text()))["cell"]["seed"] == 0]
     record["scores"] = {"path": "scores/\x1b[2J.parquet", "sha256": "0"}
     save(sealed, record)

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("", "cli", "compose", "referee", "registry", "starters", "store", "training")
+ROOMS = (
+    "", "board", "board/render", "cli", "compose", "referee", "registry", "starters", "store", "studies", "training",
+)  # fmt: skip
 VOCABULARY = ROOT / "plugins/ladder/words.py"
 """The words of a generated language."""
 FILES = [p for room in ROOMS for p in sorted((ROOT / "w2s_bench" / room).glob("*.py"))]

@@ -1,7 +1,7 @@
 """Lines of accuracies over seeds, in independent blocks, and the moments of any contrast of them.
 
 A line is one quantity measured once a seed: the floor, the ceiling or one mitigation's student of one group. Lines that
-share random draws (one task: its splits, supervisors and test examples) stand in one block; blocks are independent.
+share random draws (one task: its splits, supervisors and test examples) are in one block; blocks are independent.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class Block:
         k = len(c)
         total = np.zeros((k, k))
         for name in dict.fromkeys(self.sets[i] for i in lines if i in self.sets):
-            own = [j for j, i in enumerate(lines) if self.sets.get(i) == name and i in self.right]
-            if own and len(seeds) > 1:
-                right = np.stack([self.right[lines[j]][seeds] for j in own])
-                total += over_examples(c[:, own], right)
+            members = [j for j, i in enumerate(lines) if self.sets.get(i) == name and i in self.right]
+            if members and len(seeds) > 1:
+                right = np.stack([self.right[lines[j]][seeds] for j in members])
+                total += over_examples(c[:, members], right)
         bounds = []
         for bounded, matrix in self.sealed:
             weights = np.array([[row[lines == i].sum() for i in bounded] for row in c])

@@ -34,7 +34,7 @@ class Board:
     @property
     def cells(self) -> list[list[dict[str, Any]]]:
         """What the page shows when a row is opened: its records in short."""
-        return [[bounded(_cell(r), 10_000) for r in own] for own in self.records]
+        return [[bounded(_cell(r), 10_000) for r in records] for records in self.records]
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -125,10 +125,10 @@ def build_board(stores: Sequence[Path | str], suite: str | None = None) -> Board
     overall: list[dict[str, Any]] = []
     stacking: list[dict[str, Any]] = []
     for level in levels:  # values of a varied setting are never pooled
-        own, own_clear = [r for r in rows if r.group.varied == level], [g for g in clear if g.varied == level]
+        at_level, clear_here = [r for r in rows if r.group.varied == level], [g for g in clear if g.varied == level]
         setting = _varied(level)
-        overall += [setting | e for e in _overall(design, own, own_clear)]
-        stacking += [setting | e for e in compare_stacks(design, [r.entry for r in own], own_clear)]
+        overall += [setting | e for e in _overall(design, at_level, clear_here)]
+        stacking += [setting | e for e in compare_stacks(design, [r.entry for r in at_level], clear_here)]
     if len(levels) > 1:
         judge([e["over_naive"] for e in overall if e["complete"] and e["over_naive"]])
     rows.sort(key=lambda r: (r.group, r.stack != NAIVE, r.control, r.stack))
@@ -170,7 +170,7 @@ def _rows(records: list[Record], labels: Labels) -> list[_Row]:
     together: dict[tuple[Group, str], list[Record]] = defaultdict(list)
     for record in records:
         together[labels.group(record), labels.stack(record)].append(record)
-    return [_Row(group, stack, found) for (group, stack), found in together.items()]
+    return [_Row(group, stack, records) for (group, stack), records in together.items()]
 
 
 def _expected(rows: list[_Row]) -> dict[Group, set[int]]:
@@ -179,9 +179,9 @@ def _expected(rows: list[_Row]) -> dict[Group, set[int]]:
     for row in rows:
         groups[row.group].append(row)
     expected: dict[Group, set[int]] = {}
-    for group, own in groups.items():
-        naive = [set(r.seeds) for r in own if r.stack == NAIVE and r.seeds]
-        common = Counter(tuple(sorted({x.seed for x in r.records})) for r in own).most_common(1)[0][0]
+    for group, members in groups.items():
+        naive = [set(r.seeds) for r in members if r.stack == NAIVE and r.seeds]
+        common = Counter(tuple(sorted({x.seed for x in r.records})) for r in members).most_common(1)[0][0]
         expected[group] = naive[0] if naive else set(common)
     return expected
 
@@ -195,17 +195,17 @@ def _overall(design: Design, rows: list[_Row], groups: list[Group]) -> list[dict
     naive = by_stack.get(NAIVE, {})
     overall = []
     for stack, result in sorted(compared.items(), key=lambda kv: (kv[0] != NAIVE, kv[1]["control"], kv[0])):
-        own = by_stack[stack]
-        records = [r for row in own.values() for r in row.records]
-        alike = [g for g in groups if g in own and g in naive]
+        by_group = by_stack[stack]
+        records = [r for row in by_group.values() for r in row.records]
+        shared = [g for g in groups if g in by_group and g in naive]
         overall.append(
             {
                 "mitigation": stack,
-                "track": GROUND_TRUTH if any(r.track == GROUND_TRUTH for r in own.values()) else WEAK_ONLY,
+                "track": GROUND_TRUTH if any(r.track == GROUND_TRUTH for r in by_group.values()) else WEAK_ONLY,
                 **result,
                 "cells": sum(r.ok for r in records),
                 "failed": sum(r.raw["status"] in ("failed", "timeout") for r in records),
-                "cost": cost_of([r for g in alike for r in own[g].done], [r for g in alike for r in naive[g].done]),
+                "cost": cost_of(*([r for g in shared for r in rows[g].done] for rows in (by_group, naive))),
             }
         )
     return overall

@@ -54,12 +54,12 @@ def _at_chance(key: Key, records: list[Record], family: int) -> str | None:
 def _chance(record: Record) -> float | None:
     """Returns the accuracy of answers that know nothing of the truth; None where the record's files do not tell.
 
-    `test.chance` where the record holds it; else from predictions and scores, which give the truth of two classes. More
+    `test.chance` where the record has it; else from predictions and scores, which give the truth of two classes. More
     classes are taken for balanced.
     """
-    told = record.test.get("chance")
-    if isinstance(told, float):
-        return told
+    chance = record.test.get("chance")
+    if isinstance(chance, float):
+        return chance
     try:
         ids, p = exchange.read_predictions(record.files.read(record.raw["predictions"]["path"]))["test"]
         if p.shape[1] > 2:

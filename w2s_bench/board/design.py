@@ -19,18 +19,18 @@ from w2s_bench.store.records import JOINT, JOINT_BITS, Record, shared_test
 FLOOR, CEILING = "<floor>", "<ceiling>"
 """Names of lines beside the stacks' own; no entry may be called so."""
 
-Line = tuple[Group, str]
-Weights = Mapping[Line, float]
+Series = tuple[Group, str]
+Weights = Mapping[Series, float]
 
 
 @dataclass
 class Design:
-    """Blocks of lines, and where each line stands."""
+    """Blocks of lines, and where each line is."""
 
     blocks: dict[str, Block]
-    where: dict[Line, tuple[str, int]]
+    where: dict[Series, tuple[str, int]]
 
-    def parts(self, contrasts: Iterable[Weights], like: Line | None = None) -> dict[str, Moments]:
+    def parts(self, contrasts: Iterable[Weights], like: Series | None = None) -> dict[str, Moments]:
         """Returns the moments of each block's share of these contrasts, by block.
 
         They rest on the seeds that all lines of a block's share have, and `like`, where named and in that block.
@@ -48,7 +48,7 @@ class Design:
             name: self.blocks[name].moments(matrix, (at,) if name == block else ()) for name, matrix in matrices.items()
         }
 
-    def moments(self, contrasts: Iterable[Weights], like: Line | None = None) -> Moments:
+    def moments(self, contrasts: Iterable[Weights], like: Series | None = None) -> Moments:
         """Returns the moments of these contrasts."""
         return add(list(self.parts(contrasts, like).values()))
 
@@ -56,7 +56,7 @@ class Design:
         """Returns the ratio of two contrasts with its Fieller interval."""
         return ratio_of(list(self.parts([above, below]).values()))
 
-    def series(self, line: Line) -> np.ndarray:
+    def series(self, line: Series) -> np.ndarray:
         """Returns a line's accuracies by seed [S], NaN where there is none."""
         name, at = self.where[line]
         return self.blocks[name].values[at]
@@ -76,7 +76,7 @@ def ratio_of(parts: list[Moments]) -> Ratio:
 class _Lines:
     """The lines of one block while it is being filled."""
 
-    names: list[Line] = field(default_factory=list)
+    names: list[Series] = field(default_factory=list)
     by_seed: list[dict[int, float]] = field(default_factory=list)
     scores: list[dict[int, np.ndarray]] = field(default_factory=list)
     sealed: dict[Group, dict[str, list[np.ndarray]]] = field(default_factory=lambda: defaultdict(dict))
@@ -86,7 +86,7 @@ def design_of(records: list[Record], labels: Labels, notes: list[str]) -> Design
     """Returns the design of these finished records; score files that cannot be used get a line in `notes`."""
     scores = _read_scores(records, notes)
     blocks: dict[str, _Lines] = defaultdict(_Lines)
-    at: dict[Line, tuple[str, int]] = {}
+    at: dict[Series, tuple[str, int]] = {}
     clashes: dict[Group, int] = defaultdict(int)
     for record in records:
         group, stack = labels.group(record), labels.stack(record)
@@ -115,7 +115,7 @@ def design_of(records: list[Record], labels: Labels, notes: list[str]) -> Design
         if count:
             notes.append(
                 f"{group.place}: {count} floors or ceilings differ from another record's of the same seed; the first "
-                "by digest stands. Were supervisors or tasks changed between runs? Rerun the older records"
+                "by digest counts. Were supervisors or tasks changed between runs? Rerun the older records"
             )
     return Design({name: _block(lines) for name, lines in blocks.items()}, at)
 
@@ -186,8 +186,8 @@ def _block(lines: _Lines) -> Block:
     sealed = []
     where = {name: k for k, name in enumerate(lines.names)}
     for group, stacks in lines.sealed.items():
-        own = [where[group, FLOOR], where[group, CEILING], *(where[group, s] for s in stacks)]
-        sealed.append((np.array(own), _bound([np.mean(j, 0) for j in stacks.values()])))
+        places = [where[group, FLOOR], where[group, CEILING], *(where[group, s] for s in stacks)]
+        sealed.append((np.array(places), _bound([np.mean(j, 0) for j in stacks.values()])))
     return Block(values, right, sets, sealed)
 
 
@@ -200,8 +200,8 @@ def _bound(joints: list[np.ndarray]) -> np.ndarray:
     n = joints[0].sum()
     cell = JOINT_BITS[:, 0] * 2 + JOINT_BITS[:, 2]
     share = np.array([[j[cell == c].sum() / n for c in range(4)] for j in joints]).mean(0)  # P(floor, ceiling)
-    given = [[_mean(JOINT_BITS[cell == c, 1], j[cell == c]) for c in range(4)] for j in joints]
-    means = np.array([[0, 0, 1, 1], [0, 1, 0, 1], *given], dtype=float)  # [2 + M, 4]
+    student_means = [[_mean(JOINT_BITS[cell == c, 1], j[cell == c]) for c in range(4)] for j in joints]
+    means = np.array([[0, 0, 1, 1], [0, 1, 0, 1], *student_means], dtype=float)  # [2 + M, 4]
     centre = means @ share
     covariance = (means * share) @ means.T - np.outer(centre, centre)
     return (covariance + np.diag((means * (1 - means)) @ share)) / n

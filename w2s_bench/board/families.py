@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from w2s_bench.board.comparison import Pooled, moderate, p_of, pooled_noise, verdict
-from w2s_bench.board.design import CEILING, FLOOR, Design, Line, ratio_of
+from w2s_bench.board.design import CEILING, FLOOR, Design, Series, ratio_of
 from w2s_bench.board.labels import NAIVE, Group
 from w2s_bench.board.ranks import rank_sets
 from w2s_bench.board.statistics import Moments, add, holm, intervals, p_values
@@ -23,7 +23,7 @@ class Entry:
     group: Group
     stack: str
     whole: bool
-    """Finished on every seed that naive finished on: only whole entries make claims and hold ranks."""
+    """Finished on every seed that naive finished on: only whole entries make claims and have ranks."""
     control: bool = False
     over: dict[str, Any] | None = None
     """Filled in: the difference from naive, in accuracy."""
@@ -31,12 +31,12 @@ class Entry:
     """Filled in: first and last possible rank in the group."""
 
     @property
-    def line(self) -> Line:
+    def line(self) -> Series:
         return (self.group, self.stack)
 
 
 def resolved_gap(design: Design, group: Group) -> bool:
-    """Says whether the ceiling clearly exceeds the floor."""
+    """Returns whether the ceiling clearly exceeds the floor."""
     if (group, FLOOR) not in design.where:
         return False
     return bool(intervals(design.moments([{(group, CEILING): 1.0, (group, FLOOR): -1.0}]))[0, 1] > 0)
@@ -48,17 +48,19 @@ def compare_cells(design: Design, entries: list[Entry]) -> None:
     for entry in entries:
         if entry.whole and entry.line in design.where:
             groups[entry.group].append(entry)
-    noise = _noise(design, {g: [[e.line] for e in _naive_first(own) if not e.control] for g, own in groups.items()})
+    noise = _noise(
+        design, {g: [[e.line] for e in _naive_first(members) if not e.control] for g, members in groups.items()}
+    )
     compared: list[tuple[Entry, Moments]] = []
     rivals: dict[Group, list[Entry]] = defaultdict(list)
     for entry in entries:
         if entry.stack != NAIVE and entry.line in design.where and (entry.group, NAIVE) in design.where:
             rivals[entry.group].append(entry)
-    for group, own in rivals.items():
+    for group, members in rivals.items():
         base = (group, NAIVE)
         # whole entries share naive's seeds, and are measured at once; the others each on the seeds they have
-        whole = [e for e in own if e.whole]
-        for batch in ([whole] if whole else []) + [[e] for e in own if not e.whole]:
+        whole = [e for e in members if e.whole]
+        for batch in ([whole] if whole else []) + [[e] for e in members if not e.whole]:
             parts = design.parts([{e.line: 1.0, base: -1.0} for e in batch])
             prior = noise.get(group) if batch is whole else None
             shrink = dict.fromkeys(parts, prior) if prior else {}
@@ -70,8 +72,8 @@ def compare_cells(design: Design, entries: list[Entry]) -> None:
             mean, low, high = intervals(moments)[0]
             entry.over = _difference(mean, low, high, float(p), "accuracy")
     judge([e.over for e, _ in compared if e.whole and e.over])
-    for group, own in groups.items():
-        ranked = [e for e in own if not e.control]
+    for group, members in groups.items():
+        ranked = [e for e in members if not e.control]
         prior = noise.get(group)
         sets = _ranks(design, [[e.line] for e in ranked], dict.fromkeys(design.blocks, prior) if prior else {})
         for entry, ranks in zip(ranked, sets, strict=True):
@@ -92,10 +94,13 @@ def compare_overall(design: Design, entries: list[Entry], groups: list[Group]) -
     stacks: dict[str, dict[Group, Entry]] = defaultdict(dict)
     for entry in entries:
         stacks[entry.stack][entry.group] = entry
-    whole = {s: bool(groups) and all(g in own and own[g].whole for g in groups) for s, own in stacks.items()}
-    control = {s: any(e.control for e in own.values()) for s, own in stacks.items()}
+    whole = {
+        stack: bool(groups) and all(g in by_group and by_group[g].whole for g in groups)
+        for stack, by_group in stacks.items()
+    }
+    control = {s: any(e.control for e in by_group.values()) for s, by_group in stacks.items()}
     compared = sorted((s for s in stacks if whole[s] and not control[s]), key=lambda s: s != NAIVE)
-    units: dict[str, list[list[Line]]] = {}
+    units: dict[str, list[list[Series]]] = {}
     for name in design.blocks:
         own_groups = [g for g in groups if g.task_name == name]
         if own_groups:
@@ -103,8 +108,8 @@ def compare_overall(design: Design, entries: list[Entry], groups: list[Group]) -
     noise = _noise(design, units)
     out: dict[str, dict[str, Any]] = {}
     measured = _over_groups(design, [s for s in stacks if whole[s]], groups, noise)
-    for stack, own in stacks.items():
-        had = [g for g in groups if g in own and (g, stack) in design.where]
+    for stack, by_group in stacks.items():
+        had = [g for g in groups if g in by_group and (g, stack) in design.where]
         out[stack] = {"complete": whole[stack], "control": control[stack], "groups": len(had), "ranks": None}
         out[stack] |= measured[stack] if whole[stack] else _over_groups(design, [stack], had, {})[stack]
     judge([e["over_naive"] for s, e in out.items() if e["over_naive"] and whole[s]])
@@ -120,7 +125,7 @@ def compare_stacks(design: Design, entries: list[Entry], groups: list[Group]) ->
     for entry in entries:
         if entry.whole:
             whole[entry.stack].add(entry.group)
-    complete = {s for s, own in whole.items() if groups and own >= set(groups)}
+    complete = {s for s, finished in whole.items() if groups and finished >= set(groups)}
     gap = {(g, CEILING): 1.0 for g in groups} | {(g, FLOOR): -1.0 for g in groups}
     out = []
     for stack in sorted(complete):
@@ -176,7 +181,7 @@ def judge(family: list[dict[str, Any]]) -> None:
         entry["verdict"] = verdict(entry["mean"], float(adjusted))
 
 
-def _noise(design: Design, units: Mapping[Any, list[list[Line]]]) -> dict[Any, Pooled]:
+def _noise(design: Design, units: Mapping[Any, list[list[Series]]]) -> dict[Any, Pooled]:
     """Returns pooled noise by unit; a unit lists, for each mitigation (naive first), the lines that are summed."""
     values = {}
     for name, mitigations in units.items():
@@ -188,7 +193,7 @@ def _noise(design: Design, units: Mapping[Any, list[list[Line]]]) -> dict[Any, P
     return pooled_noise(values, 0 if first == {NAIVE} else None)
 
 
-def _ranks(design: Design, sums: list[list[Line]], noise: Mapping[Any, Pooled]) -> list[list[int] | None]:
+def _ranks(design: Design, sums: list[list[Series]], noise: Mapping[Any, Pooled]) -> list[list[int] | None]:
     """Returns a rank set for each sum of lines, from all pairs; None where there is nothing to rank."""
     if len(sums) < 2:
         return [None] * len(sums)
@@ -198,17 +203,17 @@ def _ranks(design: Design, sums: list[list[Line]], noise: Mapping[Any, Pooled]) 
     known = np.ones(len(i), dtype=bool)
     for name, part in parts.items():
         mean += part.mean[i] - part.mean[j]
-        own = part.seeds[i, i] + part.seeds[j, j] - 2 * part.seeds[i, j]
-        own_df = np.minimum(part.df[i], part.df[j])
+        variance = part.seeds[i, i] + part.seeds[j, j] - 2 * part.seeds[i, j]
+        seeds_df = np.minimum(part.df[i], part.df[j])
         prior = noise.get(name)
         if prior is not None and prior.df:
-            shrunk, own_df = prior.shrink(own * (part.df[i] + 1), own_df, False)
-            own = shrunk / (part.df[i] + 1)
-        known &= own_df > 0
-        seeds += own
-        squared += own**2 / np.maximum(own_df, 1e-9)
+            shrunk, seeds_df = prior.shrink(variance * (part.df[i] + 1), seeds_df, False)
+            variance = shrunk / (part.df[i] + 1)
+        known &= seeds_df > 0
+        seeds += variance
+        squared += variance**2 / np.maximum(seeds_df, 1e-9)
         examples += part.examples[i, i] + part.examples[j, j] - 2 * part.examples[i, j]
-        df += own_df
+        df += seeds_df
     df = np.where(squared > 0, seeds**2 / np.where(squared > 0, squared, 1.0), df)
     p = np.ones((len(sums), len(sums)))
     p[i, j] = p[j, i] = p_values(mean, seeds, np.where(known, df, 0.0), examples)

@@ -47,10 +47,10 @@ class Labels:
 
     telling: dict[tuple[str, str], tuple[str, ...]]
     varied: tuple[str, ...] = ()
-    """What the suite varies; it stands in a group's name by itself."""
+    """What the suite varies; it is in a group's name by itself."""
 
     def entry(self, kind: str, entry: dict[str, Any]) -> str:
-        """Returns `gce`, or `gce(q=0.4)` where the board holds several."""
+        """Returns `gce`, or `gce(q=0.4)` where the board has several."""
         options = tuple(k for k in self.telling.get((kind, entry["name"]), ()) if f"{kind}.{k}" not in self.varied)
         if entry["name"] == NAIVE:  # with all options off it is the empty stack, which has no entry
             options = tuple(k for k, v in sorted(entry.items()) if v and k != "name")
@@ -70,7 +70,7 @@ class Labels:
 
 
 def labels_of(records: Iterable[Record], varied: tuple[str, ...] = ()) -> Labels:
-    """Returns the labels for a board that holds these records, which vary in `varied`."""
+    """Returns the labels for a board of these records, which vary in `varied`."""
     seen: dict[tuple[str, str], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     between: dict[tuple[str, str], set[str]] = defaultdict(set)
     counts: dict[tuple[str, str], int] = defaultdict(int)

@@ -69,12 +69,12 @@ def plan_of(cells: Iterable[Cell]) -> Plan | None:
         stack = NAIVE if [m.name for m in cell.mitigations] == [NAIVE] else repr(cell.mitigations)
         groups[group][stack].add(cell.seed)
         tasks[group] = cell.task.name
-    compared = {g: own for g, own in groups.items() if NAIVE in own and len(own) > 1}
-    seeds = min((len(set.intersection(*own.values())) for own in compared.values()), default=0)
+    compared = {g: by_stack for g, by_stack in groups.items() if NAIVE in by_stack and len(by_stack) > 1}
+    seeds = min((len(set.intersection(*by_stack.values())) for by_stack in compared.values()), default=0)
     if seeds < 2:
         return None
     names = {tasks[g] for g in compared}
-    most = max(len(own) for own in compared.values()) - 1
+    most = max(len(by_stack) for by_stack in compared.values()) - 1
     return Plan(seeds, len(names), len(compared) / len(names), most)
 
 
@@ -92,7 +92,7 @@ def sentence(plan: Plan) -> str:
 def smallest_gain(plan: Plan, *, cell: bool = False) -> float:
     """Returns the smallest true gain that is found with POWER: in overall PGR, or in one cell's accuracy.
 
-    The step that matters is Holm's first: the gain stands against all other comparisons of its family. Moderated
+    The step that matters is Holm's first: the gain is against all other comparisons of its family. Moderated
     variances are taken to reach the pooled layout's degrees of freedom, less what naive's own noise costs.
     """
     base_df = (plan.seeds - 1.0) * (plan.groups if cell else plan.tasks)

@@ -1,4 +1,4 @@
-"""Sets of ranks that hold the true ones: from simultaneous paired comparisons (Mogstad et al. 2024)."""
+"""Sets of ranks that contain the true ones: from simultaneous paired comparisons (Mogstad et al. 2024)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from w2s_bench.board.statistics import holm
 def rank_sets(mean: np.ndarray, p: np.ndarray) -> np.ndarray:
     """Returns [M, 2], first and last possible rank (1 is best) of each of M, jointly right with 95 %.
 
-    `p` [M, M] holds the p-values of all pairs; they are adjusted together.
+    `p` [M, M] has the p-values of all pairs; they are adjusted together.
     """
     m = len(mean)
     upper = np.triu_indices(m, 1)

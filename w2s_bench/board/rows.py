@@ -32,16 +32,16 @@ def imitation_of(records: list[Record]) -> dict[str, Any] | None:
         for name, who in (("", student), ("ceiling_", ceiling)):
             shares[f"{name}keeps"] = mean_of(_share(counts, who, floor == 1))
             shares[f"{name}corrects"] = mean_of(_share(counts, who, floor == 0))
-    told = [r.test.get("agreement") or {} for r in records]
-    agreement = {k: mean_of(t.get(k) for t in told) for k in ("all", "supervisor_right", "supervisor_wrong")}
+    agreements = [r.test.get("agreement") or {} for r in records]
+    agreement = {k: mean_of(t.get(k) for t in agreements) for k in ("all", "supervisor_right", "supervisor_wrong")}
     transfer = [r.raw.get("transfer") or {} for r in records]
     shares |= {
         "label_accuracy": mean_of(t.get("label_accuracy") for t in transfer),
         "transfer_accuracy": mean_of(t.get("student_accuracy") for t in transfer),
         "wrong_labels": mean_of(t.get("student_accuracy_label_wrong") for t in transfer),
     }
-    found = {"agreement": agreement, **shares}
-    return found if any(v is not None for v in [*agreement.values(), *shares.values()]) else None
+    imitation = {"agreement": agreement, **shares}
+    return imitation if any(v is not None for v in [*agreement.values(), *shares.values()]) else None
 
 
 def _share(counts: np.ndarray, right: np.ndarray, where: np.ndarray) -> np.ndarray:
@@ -53,8 +53,8 @@ def quality_of(records: list[Record]) -> dict[str, Any] | None:
     """Returns AUROC, log-loss and calibration error of floor, student and ceiling, means over seeds."""
     out = {}
     for who in ("floor", "student", "ceiling"):
-        given = [r.test.get(who) or {} for r in records]
-        out[who] = {k: mean_of(g.get(k) for g in given) for k in ("auroc", "log_loss", "ece")}
+        qualities = [r.test.get(who) or {} for r in records]
+        out[who] = {k: mean_of(g.get(k) for g in qualities) for k in ("auroc", "log_loss", "ece")}
     return out if any(v is not None for each in out.values() for v in each.values()) else None
 
 
@@ -71,9 +71,9 @@ def cost_of(records: list[Record], naive: list[Record]) -> dict[str, Any] | None
     base = [r.raw.get("cost") or {} for r in naive if r.seed in seeds]
     alike = devices == sorted({str(c["device"]) for c in base if c.get("device")})
     for key in ("seconds", "examples"):
-        own, other = out[key], mean_of(c.get(key) for c in base)
-        comparable = own is not None and other and (alike or key != "seconds")
-        out[f"{key}_over_naive"] = own / other if comparable and own is not None and other else None
+        mean, other = out[key], mean_of(c.get(key) for c in base)
+        comparable = mean is not None and other and (alike or key != "seconds")
+        out[f"{key}_over_naive"] = mean / other if comparable and mean is not None and other else None
     return out
 
 
@@ -95,12 +95,12 @@ def pareto(rows: list[dict[str, Any]]) -> None:
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault((*group_of(row), row["track"]), []).append(row)
-    for own in groups.values():
+    for members in groups.values():
         known = [
-            r for r in own if r["student_accuracy"] and r["cost"] and r["cost"]["examples"] is not None
+            r for r in members if r["student_accuracy"] and r["cost"] and r["cost"]["examples"] is not None
             and r["status"] != "incomplete" and not r["control"]
         ]  # fmt: skip
-        for row in own:
+        for row in members:
             row["pareto"] = row in known and not any(_beats(other, row) for other in known)
 
 

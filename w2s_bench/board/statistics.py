@@ -3,7 +3,7 @@
 Two sources of uncertainty: seeds (all that is drawn anew with a seed) and, where one test set serves all seeds, its
 examples. Each gives a variance of its own. An interval is Student's t on their sum, with the seeds' degrees of freedom
 divided by the seeds' share of the sum, and never narrower than from seeds alone. Satterthwaite (1946) divides by the
-squared share; but that share is estimated, and where few seeds agree by luck his interval covers too little.
+squared share; but that share is estimated, and where few seeds agree by luck Satterthwaite's interval undercovers.
 `docs/statistics.md` shows the measured coverage, and that of the alternatives.
 """
 
@@ -20,7 +20,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Moments:
-    """Means of K contrasts with the two parts of their covariance; many boards at once stand in leading axes."""
+    """Means of K contrasts with the two parts of their covariance; many boards at once are in leading axes."""
 
     mean: np.ndarray
     """[K]"""
@@ -91,7 +91,7 @@ def _diagonal(matrices: np.ndarray) -> np.ndarray:
 
 
 def p_values(mean: np.ndarray, seeds: np.ndarray, df: np.ndarray, examples: np.ndarray) -> np.ndarray:
-    """Returns two-sided p-values: the largest 1 - level at which the interval of `half_width` still holds zero."""
+    """Returns two-sided p-values: the largest 1 - level at which the interval of `half_width` still contains zero."""
     size = np.abs(mean)
     seeds, both, df_of_both = _both(seeds, df, examples)
     p = 2 * np.maximum(_beyond(df, size / np.sqrt(seeds)), _beyond(df_of_both, size / np.sqrt(both)))
@@ -99,13 +99,13 @@ def p_values(mean: np.ndarray, seeds: np.ndarray, df: np.ndarray, examples: np.n
 
 
 def _beyond(df: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """Returns how much of Student's t lies above this score."""
+    """Returns how much of Student's t is above this score."""
     return special.stdtr(np.clip(df, 1e-9, 1e9), -score)
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """A ratio with its Fieller interval; `bounded` is False where the denominator cannot be told from zero."""
+    """A ratio with its Fieller interval; `bounded` is False where the denominator is not separable from zero."""
 
     value: float
     low: float
@@ -121,12 +121,12 @@ def fieller(moments: Moments, level: float = LEVEL) -> Ratio:
 
 
 def fieller_holds(moments: Moments, ratio: np.ndarray, level: float = LEVEL) -> np.ndarray:
-    """Says whether the confidence set holds a ratio: whether the interval of `first - ratio * second` holds zero."""
+    """Returns whether the confidence set contains a ratio: the interval of `first - ratio * second` contains zero."""
     return _outside(moments, np.ones_like(ratio), ratio, level) <= 0
 
 
 def _outside(moments: Moments, x: np.ndarray, y: np.ndarray, level: float) -> np.ndarray:
-    """Returns how far zero lies outside the interval of `x * first - y * second`; negative where inside.
+    """Returns how far zero is outside the interval of `x * first - y * second`; negative where inside.
 
     The degrees of freedom are those given for the first contrast.
     """
@@ -157,7 +157,7 @@ def fieller_ends(moments: Moments, level: float = LEVEL) -> tuple[np.ndarray, np
 def _ends_with_examples(moments: Moments, ends: np.ndarray, level: float) -> np.ndarray:
     """Returns ends [2, ...] that count examples, from those of seeds alone: the set is never smaller.
 
-    Each lies between a ratio that the set holds and infinity, which it does not: false position (the Illinois variant)
+    Each is between a ratio of the set and infinity, which it does not: false position (the Illinois variant)
     on the angle of the ratio.
     """
     old = np.multiply.outer([-np.pi / 2, np.pi / 2], np.ones(ends.shape[1:]))
@@ -174,7 +174,7 @@ def _ends_with_examples(moments: Moments, ends: np.ndarray, level: float) -> np.
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Returns p-values adjusted for all that stand together (Holm 1979): valid whatever their dependence."""
+    """Returns p-values adjusted for all that are made together (Holm 1979): valid whatever their dependence."""
     p = np.asarray(p, dtype=float)
     order = np.argsort(p, kind="stable")
     stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))

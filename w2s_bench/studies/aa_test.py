@@ -19,7 +19,7 @@ from w2s_bench.board.design import CEILING, FLOOR, Design, design_of
 from w2s_bench.board.labels import NAIVE, Group, labels_of
 from w2s_bench.store.records import Record, read_stores
 from w2s_bench.studies.claims import judged, signs
-from w2s_bench.studies.coverage import table
+from w2s_bench.studies.markdown import table
 from w2s_bench.studies.noise import POWER_TITLES, noise_of, noise_table, power_row
 
 Replicates = dict[Group, list[Group]]
@@ -34,26 +34,25 @@ def replicates_of(records: list[Record]) -> tuple[Design, Replicates]:
     for record in plain:
         record.cell["student"].pop("replicate", None)
     names = labels_of(plain)
-    found: dict[Group, dict[int, Group]] = defaultdict(dict)
+    replicates: dict[Group, dict[int, Group]] = defaultdict(dict)
     for record, bare in zip(records, plain, strict=True):
         if labels.stack(record) != NAIVE:
             raise ValueError(f"records/{record.digest}.json is of {labels.stack(record)}; expected naive alone")
-        found[names.group(bare)][record.cell["student"].get("replicate", 0)] = labels.group(record)
-    whole = (
-        [k for k in sorted(set.intersection(*map(set, found.values()))) if _whole(design, found, k)] if found else []
-    )
+        replicates[names.group(bare)][record.cell["student"].get("replicate", 0)] = labels.group(record)
+    common = set.intersection(*map(set, replicates.values())) if replicates else set()
+    whole = [k for k in sorted(common) if _whole(design, replicates, k)]
     if len(whole) < 4:
         raise ValueError(
             f"{len(whole)} values of student.replicate finished on two or more seeds, and on all that the first "
             "one finished on, in every group; expected 4 or more"
         )
-    return design, {g: [own[k] for k in whole] for g, own in sorted(found.items())}
+    return design, {g: [numbered[k] for k in whole] for g, numbered in sorted(replicates.items())}
 
 
-def _whole(design: Design, found: dict[Group, dict[int, Group]], replicate: int) -> bool:
-    """Says whether a replicate finished wherever the first did."""
-    for own in found.values():
-        had, first = (np.isfinite(design.series((own[k], NAIVE))) for k in (replicate, min(own)))
+def _whole(design: Design, replicates: dict[Group, dict[int, Group]], replicate: int) -> bool:
+    """Returns whether a replicate finished wherever the first did."""
+    for numbered in replicates.values():
+        had, first = (np.isfinite(design.series((numbered[k], NAIVE))) for k in (replicate, min(numbered)))
         if first.sum() < 2 or not had[first].all():
             return False
     return True
@@ -66,13 +65,13 @@ def played(design: Design, replicates: Replicates, rng: np.random.Generator | No
     the first if nothing tells replicates apart.
     """
     tasks: dict[str, Replicates] = defaultdict(dict)
-    for group, own in replicates.items():
-        tasks[group.task_name][group] = own
+    for group, replicas in replicates.items():
+        tasks[group.task_name][group] = replicas
     blocks, where = {}, {}
     for task, groups in tasks.items():
         block = design.blocks[task]
-        rows = np.array([[[design.where[g, name][1] for g in own] for name in (FLOOR, CEILING, NAIVE)]
-                         for own in groups.values()])  # [groups, 3, R]  # fmt: skip
+        rows = np.array([[[design.where[g, name][1] for g in replicas] for name in (FLOOR, CEILING, NAIVE)]
+                         for replicas in groups.values()])  # [groups, 3, R]  # fmt: skip
         seeds = np.flatnonzero(np.isfinite(block.values[rows.ravel()]).all(0))
         count = rows.shape[2]
         order = np.array([rng.permutation(count) if rng else np.arange(count) for _ in seeds])  # [S, R]
@@ -109,25 +108,26 @@ def main() -> None:
     parser.add_argument("store", type=Path, help="of cells `mitigation=[naive] student.replicate=0,1,...`")
     parser.add_argument("--boards", type=int, default=400, help="boards with replicates permuted [%(default)s]")
     parser.add_argument("--seed", type=int, default=0, help="of the random generator [%(default)s]")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     try:
-        design, replicates = replicates_of([r for r in read_stores([given.store]).records if r.ok])
+        design, replicates = replicates_of([r for r in read_stores([arguments.store]).records if r.ok])
     except ValueError as error:
-        parser.error(f"{given.store}: {error}")
+        parser.error(f"{arguments.store}: {error}")
     first = played(design, replicates)
     families = ("overall family", "cell family")
-    rng = np.random.default_rng(given.seed)
-    permuted = [[v.any() for v in claims(played(design, replicates, rng))] for _ in range(given.boards)]
+    rng = np.random.default_rng(arguments.seed)
+    permuted = [[v.any() for v in claims(played(design, replicates, rng))] for _ in range(arguments.boards)]
     seeds = max(block.values.shape[1] for block in first.blocks.values())
     print(f"{len(first.blocks)} tasks, {seeds} seeds, {len(next(iter(replicates.values())))} replicates of naive.\n")
     rows = []
-    for name, own, count in zip(families, claims(first), np.sum(permuted, 0), strict=True):
-        low, high = stats.binomtest(int(count), given.boards).proportion_ci(method="wilson")
-        verdicts = f"{(own > 0).sum()} better, {(own < 0).sum()} worse of {len(own)}"
-        share = f"{count} of {given.boards} ({100 * count / given.boards:.1f} %, {100 * low:.1f} to {100 * high:.1f})"
+    for name, verdict, count in zip(families, claims(first), np.sum(permuted, 0), strict=True):
+        low, high = stats.binomtest(int(count), arguments.boards).proportion_ci(method="wilson")
+        verdicts = f"{(verdict > 0).sum()} better, {(verdict < 0).sum()} worse of {len(verdict)}"
+        percent = f"{100 * count / arguments.boards:.1f} %, {100 * low:.1f} to {100 * high:.1f}"
+        share = f"{count} of {arguments.boards} ({percent})"
         rows.append([name, verdicts, share])
     print(table(["family", "replicates against the first", "permuted boards with any verdict"], rows) + "\n")
-    stacks = {g: [NAIVE, *(str(k) for k in range(1, len(own)))] for g, own in replicates.items()}
+    stacks = {g: [NAIVE, *(str(k) for k in range(1, len(replicas)))] for g, replicas in replicates.items()}
     noise = noise_of(first, stacks)
     print(noise_table(noise) + "\n")
     print(table(POWER_TITLES, [power_row("replicates of naive", noise.plan())]))

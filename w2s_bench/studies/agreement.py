@@ -19,20 +19,20 @@ from scipy import stats
 from w2s_bench.board.build import build_board
 
 FEWEST = 5
-"""Mitigations in common, below which no correlation is told: its interval would hold nearly everything."""
+"""Mitigations in common, below which no correlation is shown: its interval would contain nearly everything."""
 
 
 def gains(data: dict[str, Any]) -> dict[str, dict[str, float]]:
     """Returns, by task and mitigation, the mean difference from naive in accuracy; only what no group lacks."""
-    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    differences: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     groups: dict[str, set[tuple[str, ...]]] = defaultdict(set)
     for row in data["rows"]:
         groups[row["task"]].add((*row["supervisors"], row["student"]))
         if row["over_naive"] and not row["control"] and row["status"] != "incomplete":
-            found[row["task"]][row["mitigation"]].append(row["over_naive"]["mean"])
+            differences[row["task"]][row["mitigation"]].append(row["over_naive"]["mean"])
     return {
-        task: {m: float(np.mean(v)) for m, v in own.items() if len(v) == len(groups[task])}
-        for task, own in found.items()
+        task: {m: float(np.mean(v)) for m, v in by_mitigation.items() if len(v) == len(groups[task])}
+        for task, by_mitigation in differences.items()
     }
 
 
@@ -67,11 +67,11 @@ def main() -> None:
     for store in parser.parse_args().stores:
         data = build_board([store]).data
         stores[store.name] = overall_gains(data)
-        tasks |= {f"{store.name}: {task}": own for task, own in gains(data).items()}
-    for what, told in (("store", stores), ("task", tasks)):
+        tasks |= {f"{store.name}: {task}": by_mitigation for task, by_mitigation in gains(data).items()}
+    for what, gains_of in (("store", stores), ("task", tasks)):
         print(f"| {what} | {what} | mitigations in common | rank correlation (95 %) |\n|---|---|---:|---:|")
-        for one, two in itertools.combinations(told, 2):
-            n, r, low, high = rank_correlation(told[one], told[two])
+        for one, two in itertools.combinations(gains_of, 2):
+            n, r, low, high = rank_correlation(gains_of[one], gains_of[two])
             shown = f"{r:.2f} ({low:.2f} to {high:.2f})" if n >= FEWEST else "too few"
             print(f"| {one} | {two} | {n} | {shown} |")
         print()

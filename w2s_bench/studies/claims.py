@@ -16,7 +16,7 @@ from w2s_bench.board.design import Design
 from w2s_bench.board.families import Entry, compare_cells, compare_overall, resolved_gap
 from w2s_bench.board.labels import NAIVE, Group
 from w2s_bench.board.power import smallest_gain
-from w2s_bench.studies.coverage import row, table
+from w2s_bench.studies.markdown import row, table
 from w2s_bench.studies.noise import noise_of
 from w2s_bench.studies.simulation import World, board_of
 
@@ -75,11 +75,11 @@ class Claims:
     true_ranks: np.ndarray
     """[1 + M, 2], ties span a range."""
     held: dict[str, float]
-    """Share of intervals that hold the truth, by HELD."""
+    """Share of intervals that cover the truth, by HELD."""
 
     @property
     def ranks_hold(self) -> bool:
-        """Says whether every rank set meets what its mitigation's true rank can be, ties either way."""
+        """Returns whether every rank set meets what its mitigation's true rank can be, ties either way."""
         first = self.ranks[:, 0] <= self.true_ranks[:, 0]
         return bool((first & (self.ranks[:, 1] >= self.true_ranks[:, 1])).all())
 
@@ -99,9 +99,9 @@ def claims_of(scene: Scene, rng: np.random.Generator) -> Claims:
         task = board_of(world, [[(0.65, 0.65 + gap, pgr) for gap in scene.gaps]], stacks, rng, spread)
         blocks[f"t{t}"] = task.blocks["task0"]
         for (group, line), (_, at) in task.where.items():
-            own = Group(f"t{t}", group.supervisors, group.student, f"t{t}")
-            where[own, line] = (f"t{t}", at)
-            gaps[own] = scene.gaps[int(group.supervisors[0].removeprefix("weak"))]
+            group_of_task = Group(f"t{t}", group.supervisors, group.student, f"t{t}")
+            where[group_of_task, line] = (f"t{t}", at)
+            gaps[group_of_task] = scene.gaps[int(group.supervisors[0].removeprefix("weak"))]
     overall, entries = judged(Design(blocks, where), sorted(gaps), stacks)
     over = {s: overall[s]["over_naive"] for s in stacks[1:]}
     held = (
@@ -132,7 +132,7 @@ def signs(differences: Iterable[dict[str, Any] | None]) -> np.ndarray:
 
 
 def _holds(interval: dict[str, float] | None, truth: float) -> bool:
-    """Says whether an interval holds the truth; one that is withheld, as the gap is unresolved, is not wrong."""
+    """Returns whether an interval covers the truth; one that is withheld, as the gap is unresolved, is not wrong."""
     return interval is None or bool(interval["low"] <= truth <= interval["high"])
 
 
@@ -143,7 +143,7 @@ def claim_tables(boards: int, rng: np.random.Generator, say: Callable[[str], Non
         "boards",
         "overall family",
         "cell family",
-        "rank sets hold all true ranks",
+        "rank sets with all true ranks",
         *(f"{n} covered" for n in HELD),
     ]
     say(table(titles, []))
@@ -177,8 +177,8 @@ def power_table(boards: int, rng: np.random.Generator, say: Callable[[str], None
         plan = replace(measured, seeds=5, gap=GAP)
         gain = smallest_gain(plan, cell=cell) / (GAP if cell else 1)
         made = [claims_of(Scene(name, world, gains=(gain,)), rng) for _ in range(boards)]
-        found = np.mean([c.cells.reshape(9, -1)[:, 0] == 1 if cell else c.overall[0] == 1 for c in made])
-        say(row([name, f"{plan.noise:.4f}", f"{plan.shared:.2f}", f"{gain:.3f}", f"{100 * found:.0f} %"]))
+        share = np.mean([c.cells.reshape(9, -1)[:, 0] == 1 if cell else c.overall[0] == 1 for c in made])
+        say(row([name, f"{plan.noise:.4f}", f"{plan.shared:.2f}", f"{gain:.3f}", f"{100 * share:.0f} %"]))
 
 
 def _many(world: World, rng: np.random.Generator) -> tuple[Design, dict[Group, list[str]]]:
@@ -193,16 +193,16 @@ def main() -> None:
     """Prints the tables of docs/statistics.md on verdicts, rank sets and the power formula."""
     parser = argparse.ArgumentParser(prog="python -m w2s_bench.studies.claims", description=main.__doc__)
     parser.add_argument(
-        "--boards", type=int, default=400, help="boards for the first scene, a fourth for others [%(default)s]"
+        "--boards", type=int, default=400, help="boards for the first scene, a quarter for others [%(default)s]"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the random generator [%(default)s]")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
 
     def say(text: str) -> None:
         print(text, flush=True)
 
-    claim_tables(given.boards, np.random.default_rng([given.seed, 2]), say)
-    power_table(given.boards // 2, np.random.default_rng([given.seed, 3]), say)
+    claim_tables(arguments.boards, np.random.default_rng([arguments.seed, 2]), say)
+    power_table(arguments.boards // 2, np.random.default_rng([arguments.seed, 3]), say)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Measures how often 95 % intervals hold the truth, on simulated boards: `python -m w2s_bench.studies.coverage`.
+"""Measures how often 95 % intervals cover the truth, on simulated boards: `python -m w2s_bench.studies.coverage`.
 
 Prints the coverage tables of docs/statistics.md. Each board is one task: a supervisor shared by two students, floor and
 PGRs drawn anew; what is measured goes through the code that makes the published boards.
@@ -16,6 +16,7 @@ from scipy import stats
 
 from w2s_bench.board.blocks import over_examples, over_seeds
 from w2s_bench.board.statistics import TINY, Moments, fieller_ends, fieller_holds, half_width, intervals, quantile
+from w2s_bench.studies.markdown import table
 from w2s_bench.studies.simulation import World, draw, draw_shares
 
 LINES = ("floor", "student", "ceiling", "other student", "other ceiling")
@@ -106,8 +107,8 @@ def _cover(
     mean, seeds = over_seeds(CONTRASTS @ shares)
     moments = Moments(mean, seeds, np.full(mean.shape, world.seeds - 1.0), examples)
     wanted = truth @ CONTRASTS.T
-    found = intervals(moments)
-    held = (found[..., 1] <= wanted) & (wanted <= found[..., 2])
+    intervals_of_boards = intervals(moments)
+    held = (intervals_of_boards[..., 1] <= wanted) & (wanted <= intervals_of_boards[..., 2])
     (one, bounded), (both, _) = _fieller(moments.pick(1, 2), pgr[:, 0]), _fieller(moments.pick(3, 4), pgr.mean(1))
     each = held[:, 0], held[:, 1], one, both
     hits.held.update({name: int(h.sum()) for name, h in zip(QUANTITIES, each, strict=True)})
@@ -115,12 +116,12 @@ def _cover(
     hits.shown += int((bounded & (mean[:, 2] > 0)).sum())
     if others:
         for k in range(b):
-            own = Moments(mean[k], seeds[k], moments.df[k], examples[k])
-            hits.held.update(_others(right[k], own, wanted[k], pgr[k, 0], world, rng))
+            board_moments = Moments(mean[k], seeds[k], moments.df[k], examples[k])
+            hits.held.update(_others(right[k], board_moments, wanted[k], pgr[k, 0], world, rng))
 
 
 def _fieller(moments: Moments, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Says which boards' confidence sets hold these ratios, and which are bounded."""
+    """Returns which boards' confidence sets have these ratios, and which are bounded."""
     low, high, bounded = fieller_ends(moments)
     return np.where(bounded, (low < truth) & (truth < high), fieller_holds(moments, truth)), bounded
 
@@ -128,10 +129,10 @@ def _fieller(moments: Moments, truth: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def _others(
     right: np.ndarray, m: Moments, wanted: np.ndarray, pgr: float, world: World, rng: np.random.Generator
 ) -> Iterator[str]:
-    """Yields the names of the intervals that were not chosen and hold the truth."""
+    """Yields the names of the intervals that were not chosen and cover the truth."""
     seeds, s = np.diag(m.seeds), world.seeds
     off = abs(m.mean[1] - wanted[1])
-    own = seeds[1], m.df[1], m.examples[1, 1]
+    parts = seeds[1], m.df[1], m.examples[1, 1]
     t = stats.t.ppf(0.975, s - 1)
     z = CONTRASTS @ _bootstrap(right, world.same_test, rng)  # [K, B]
     by_seed = CONTRASTS @ right.mean(2)
@@ -142,8 +143,8 @@ def _others(
         error = np.sqrt(w @ (m.seeds + m.examples)[1:3, 1:3] @ w) / abs(m.mean[2])
         held = (
             off <= t * np.sqrt(seeds[1]),
-            off <= mover(*own),
-            off <= satterthwaite(*own),
+            off <= mover(*parts),
+            off <= satterthwaite(*parts),
             _within(z[1], wanted[1]),
             abs(ratios.mean() - pgr) <= t * ratios.std(ddof=1) / np.sqrt(s),
             abs(value - pgr) <= t * error,
@@ -178,41 +179,31 @@ def _bootstrap(right: np.ndarray, same_test: bool, rng: np.random.Generator, dra
     return np.einsum("lsd,ds->ld", right.astype(float) @ examples.T, seeds)
 
 
-def table(titles: list[str], rows: list[list[str]]) -> str:
-    """Returns a Markdown table."""
-    return "\n".join([row(titles), "|" + "|".join(["---"] + ["---:"] * (len(titles) - 1)) + "|", *map(row, rows)])
-
-
-def row(values: list[str]) -> str:
-    """Returns a row of a Markdown table."""
-    return f"| {' | '.join(values)} |"
-
-
 Found = dict[Setting, Hits]
 
 
 def grid_tables(boards: int, rng: np.random.Generator, say: Callable[[str], None]) -> None:
     """Says the coverage of the grid: by seeds and kind of test set, by what else differs, and what was drawn again."""
     by_classes = {c: {s: cover(s, boards // len(FLOORS), rng, c) for s in settings()} for c in FLOORS}
-    found = {s: by_classes[2][s] + by_classes[4][s] for s in settings()}
+    by_setting = {s: by_classes[2][s] + by_classes[4][s] for s in settings()}
     error = 100 * np.sqrt(0.95 * 0.05 / boards)
-    say(f"{len(found)} settings of {boards} boards each; Monte-Carlo error of one setting {error:.1f}.\n")
+    say(f"{len(by_setting)} settings of {boards} boards each; Monte-Carlo error of one setting {error:.1f}.\n")
     rows = [
         _row(f"{seeds}, {'one for all seeds' if same else 'drawn per seed'}", part)
         for seeds in (3, 5, 10, 16)
         for same in (False, True)
-        if (part := [h for s, h in found.items() if (s.world.seeds, s.world.same_test) == (seeds, same)])
+        if (part := [h for s, h in by_setting.items() if (s.world.seeds, s.world.same_test) == (seeds, same)])
     ]
-    every = list(found.values())
+    every = list(by_setting.values())
     pooled = [f"**{100 * np.mean([h.rate(name) for h in every]):.2f}**" for name in QUANTITIES]
     rows.append(["**all**", *pooled, _shown(every)])
     say(table(["seeds, test set", *QUANTITIES, "PGR shown"], rows) + "\n")
     say("The same boards, by what else differs.\n")
-    rows = [_row(f"gap {g:g}", [h for s, h in found.items() if s.gap == g]) for g in (0.02, 0.05, 0.1, 0.3)]
-    rows += [_row(f"{n} examples", [h for s, h in found.items() if s.world.n == n]) for n in (200, 1000, 5000)]
-    rows += [_row(f"{c} classes", own.values()) for c, own in by_classes.items()]
+    rows = [_row(f"gap {g:g}", [h for s, h in by_setting.items() if s.gap == g]) for g in (0.02, 0.05, 0.1, 0.3)]
+    rows += [_row(f"{n} examples", [h for s, h in by_setting.items() if s.world.n == n]) for n in (200, 1000, 5000)]
+    rows += [_row(f"{c} classes", hits_of.values()) for c, hits_of in by_classes.items()]
     say(table(["settings with", *QUANTITIES, "PGR shown"], rows) + "\n")
-    _say_again(found, boards, rng, say)
+    _say_again(by_setting, boards, rng, say)
 
 
 def _row(name: str, hits: Iterable[Hits]) -> list[str]:
@@ -226,11 +217,11 @@ def _shown(hits: list[Hits]) -> str:
     return f"{100 * np.mean([h.shown / h.boards for h in hits]):.0f}"
 
 
-def _say_again(found: Found, boards: int, rng: np.random.Generator, say: Callable[[str], None]) -> None:
+def _say_again(by_setting: Found, boards: int, rng: np.random.Generator, say: Callable[[str], None]) -> None:
     """Says the coverage, on fresh boards, of the settings that looked too low or too high."""
     lows, highs, low_by_chance, high_by_chance = 0, 0, 0.0, 0.0
     again, rows = [], []
-    for setting, hits in found.items():
+    for setting, hits in by_setting.items():
         low = LOW if setting.world.seeds >= 5 else LOW_OF_3
         low_by_chance += len(QUANTITIES) * stats.binom.cdf(np.ceil(boards * low) - 1, boards, 0.95)
         high_by_chance += len(QUANTITIES) * stats.binom.sf(np.floor(boards * HIGH), boards, 0.95)
@@ -242,9 +233,9 @@ def _say_again(found: Found, boards: int, rng: np.random.Generator, say: Callabl
             if not low <= again[-1] <= HIGH:
                 rows.append([str(setting), q, f"{100 * hits.rate(q):.1f}", f"{100 * again[-1]:.2f}"])
     say(
-        f"Of {len(found) * len(QUANTITIES)} rates {lows} lay below {100 * LOW:.0f} % ({100 * LOW_OF_3:.0f} % with 3 "
-        f"seeds) and {highs} above {100 * HIGH:.1f} %; {low_by_chance:.1f} and {high_by_chance:.1f} are expected to "
-        "where all cover 95 %."
+        f"Of {len(by_setting) * len(QUANTITIES)} rates {lows} were below {100 * LOW:.0f} % ({100 * LOW_OF_3:.0f} % "
+        f"with 3 seeds) and {highs} above {100 * HIGH:.1f} %; {low_by_chance:.1f} and {high_by_chance:.1f} are "
+        "expected where all cover 95 %."
     )
     if again:
         least, most = 100 * min(again), 100 * max(again)
@@ -288,14 +279,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m w2s_bench.studies.coverage", description=main.__doc__)
     parser.add_argument("--boards", type=int, default=1000, help="boards for each of the 96 settings [%(default)s]")
     parser.add_argument("--seed", type=int, default=0, help="of the random generator [%(default)s]")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
 
     def say(text: str) -> None:
         print(text, flush=True)
 
-    grid_tables(given.boards, np.random.default_rng([given.seed, 0]), say)
+    grid_tables(arguments.boards, np.random.default_rng([arguments.seed, 0]), say)
     theory_table(say)
-    choice_table(given.boards // 5, np.random.default_rng([given.seed, 1]), say)
+    choice_table(arguments.boards // 5, np.random.default_rng([arguments.seed, 1]), say)
 
 
 if __name__ == "__main__":

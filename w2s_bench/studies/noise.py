@@ -16,7 +16,7 @@ from w2s_bench.board.design import CEILING, FLOOR, Design, design_of
 from w2s_bench.board.labels import NAIVE, Group, labels_of
 from w2s_bench.board.power import Plan, seeds_for, smallest_gain
 from w2s_bench.store.records import read_stores
-from w2s_bench.studies.coverage import table
+from w2s_bench.studies.markdown import table
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Noise:
 def noise_of(design: Design, stacks: Mapping[Group, list[str]]) -> Noise:
     """Returns the noise between these stacks, three or more in each group, on the seeds that all of them have."""
     values = {}
-    for group, own in stacks.items():
-        y = np.array([design.series((group, s)) for s in own])
+    for group, names in stacks.items():
+        y = np.array([design.series((group, s)) for s in names])
         values[group] = y[:, np.isfinite(y).all(0)]
     pooled = pooled_noise({str(g): y for g, y in values.items()})
     by_group = {g: (float(np.sqrt(2 * p.variance)), p.df) for g in values if (p := pooled.get(str(g)))}
@@ -57,7 +57,7 @@ def noise_of(design: Design, stacks: Mapping[Group, list[str]]) -> Noise:
         common = [s for s in stacks[groups[0]] if all(s in stacks[g] for g in groups)]
         y = np.array([[design.series((g, s)) for s in common] for g in groups])  # [groups, M, S]
         y = y[:, :, np.isfinite(y).all((0, 1))]
-        parts = pooled_noise({"sum": y.sum(0), **{str(k): own for k, own in enumerate(y)}})
+        parts = pooled_noise({"sum": y.sum(0), **{str(k): one for k, one in enumerate(y)}})
         each = sum(p.variance for name, p in parts.items() if name != "sum")
         over += parts["sum"].variance - each
         within += (len(groups) - 1) * each
@@ -77,10 +77,10 @@ def read(store: Path) -> tuple[Design, dict[Group, list[str]]]:
     for group, stack in design.where:
         if stack in (FLOOR, CEILING, *control) or (group, NAIVE) not in design.where:
             continue
-        naive, own = (np.isfinite(design.series((group, s))) for s in (NAIVE, stack))
-        if own[naive].all():
+        naive, stack_seeds = (np.isfinite(design.series((group, s))) for s in (NAIVE, stack))
+        if stack_seeds[naive].all():
             stacks[group].append(stack)
-    return design, {g: own for g, own in sorted(stacks.items()) if len(own) >= 3}
+    return design, {g: names for g, names in sorted(stacks.items()) if len(names) >= 3}
 
 
 def noise_table(noise: Noise) -> str:
@@ -116,15 +116,15 @@ def main() -> None:
     """Prints the seed noise of a store's cells and the gains that a board of its shape finds 80 % of the time."""
     parser = argparse.ArgumentParser(prog="python -m w2s_bench.studies.noise", description=main.__doc__)
     parser.add_argument("store", type=Path, help="a store, or a published one such as leaderboard/sandbox")
-    given = parser.parse_args()
-    design, stacks = read(given.store)
+    arguments = parser.parse_args()
+    design, stacks = read(arguments.store)
     if not stacks:
-        parser.error(f"{given.store}: no group with naive and two other finished stacks")
+        parser.error(f"{arguments.store}: no group with naive and two other finished stacks")
     noise = noise_of(design, stacks)
     plan = noise.plan()
     print(noise_table(noise))
     print(f"\n{plan}; correlation between groups of one task {plan.shared:.2f}.\n")
-    print(table(POWER_TITLES, [power_row(str(given.store), plan)]))
+    print(table(POWER_TITLES, [power_row(str(arguments.store), plan)]))
 
 
 if __name__ == "__main__":

@@ -31,16 +31,16 @@ class World:
     together: float = 0.0
     """Share of the rest of it which a mitigation's lines have in common in all groups of the task."""
     difficulty: float = 0.25
-    """Share of an answer's variance that lies in the example, whoever answers."""
-    own: float = 0.25
-    """Share that lies in the example and the model, whatever the seed: what a pretrained network knows."""
+    """Share of an answer's variance that is in the example, whichever model answers."""
+    of_model: float = 0.25
+    """Share that is in the example and the model, whatever the seed: what a pretrained network knows."""
     inherited: float = 0.15
-    """Share that lies in the example and the seed: errors of the supervisor that its students inherit."""
+    """Share that is in the example and the seed: errors of the supervisor that its students inherit."""
 
     @property
     def rest(self) -> float:
         """Share that is drawn anew for every answer."""
-        return 1 - self.difficulty - self.own - self.inherited
+        return 1 - self.difficulty - self.of_model - self.inherited
 
 
 def draw(
@@ -54,7 +54,7 @@ def draw(
     """Returns right or wrong, [..., L, S, n] of 0 and 1, of lines with these true accuracies [..., L].
 
     Leading axes are boards. `spread` [L] scales each line's own seed noise. Lines of one `model` [L] know the same
-    examples, lines of one `kin` [L] share noise; without them each line stands for itself.
+    examples, lines of one `kin` [L] share noise; without them each line has noise of its own.
     """
     *boards, lines = truth.shape
     least = -_levels(world, truth, rng, spread, kin).astype(np.float32)
@@ -64,7 +64,7 @@ def draw(
     common = _normal(rng, world.difficulty, once) + _normal(rng, world.inherited, each)
     right = np.empty((*boards, lines, world.seeds, world.n), dtype=np.int8)
     for m in range(models.max() + 1):
-        base = common + _normal(rng, world.own, once)
+        base = common + _normal(rng, world.of_model, once)
         for line in np.flatnonzero(models == m):
             answer = _normal(rng, world.rest, each)
             answer += base
@@ -80,12 +80,12 @@ def draw_shares(world: World, truth: np.ndarray, rng: np.random.Generator) -> np
     level = _levels(world, truth, rng)
     examples = rng.multinomial(world.n, SHARES, size=(*truth.shape[:-1], 1, world.seeds))  # [..., 1, S, grades]
     answer = level[..., None] + np.sqrt(world.difficulty + world.inherited) * GRADES
-    right = rng.binomial(examples, special.ndtr(answer / np.sqrt(world.own + world.rest)))  # [..., L, S, grades]
+    right = rng.binomial(examples, special.ndtr(answer / np.sqrt(world.of_model + world.rest)))  # [..., L, S, grades]
     return right.sum(-1) / world.n
 
 
 GRADES, SHARES = np.polynomial.hermite_e.hermegauss(12)
-"""Values, and how often each is drawn, that stand for a standard normal draw: Gauss and Hermite's, so that accuracies
+"""Values, and how often each is drawn, that represent a standard normal draw: Gauss and Hermite's, so that accuracies
 and their covariances are those of the normal one."""
 SHARES = SHARES / SHARES.sum()
 
@@ -111,14 +111,14 @@ def _levels(
     at = special.ndtri(truth)
     # what moves the accuracy by `noise` moves the level by noise / density
     scale = world.noise * np.sqrt(2 * np.pi) * np.exp(at**2 / 2)
-    own = np.sqrt(1 - world.common) * np.broadcast_to(spread, truth.shape)
-    middle = at * np.sqrt(1 + scale**2 * (world.common + own**2))
+    line_noise = np.sqrt(1 - world.common) * np.broadcast_to(spread, truth.shape)
+    middle = at * np.sqrt(1 + scale**2 * (world.common + line_noise**2))
     seed = rng.standard_normal((*truth.shape[:-1], 1, world.seeds))
     line = rng.standard_normal((*truth.shape, world.seeds))
     if kin is not None:
         together = rng.standard_normal((*truth.shape, world.seeds))[..., np.asarray(kin), :]
         line = np.sqrt(1 - world.together) * line + np.sqrt(world.together) * together
-    shift = np.sqrt(world.common) * seed + own[..., None] * line
+    shift = np.sqrt(world.common) * seed + line_noise[..., None] * line
     return middle[..., None] + scale[..., None] * shift
 
 
@@ -137,7 +137,7 @@ def board_of(
     rng: np.random.Generator,
     spread: np.ndarray | float = 1.0,
 ) -> Design:
-    """Returns a board's design: `truths` holds, for each task, its groups as (floor, ceiling, PGRs [M] of `stacks`).
+    """Returns a board's design: `truths` has, for each task, its groups as (floor, ceiling, PGRs [M] of `stacks`).
 
     Groups of one task share seeds and test examples, as pairs with a common supervisor do.
     """

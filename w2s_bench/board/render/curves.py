@@ -23,34 +23,34 @@ WIDE_RANGE = 10
 def scaling(data: dict[str, Any]) -> Figure | None:
     """Returns naive's PGR by student (in order of its ceiling), a line for each supervisor (in order of its floor)."""
     naive = [r for r in data["rows"] if r["mitigation"] == NAIVE and r["student_accuracy"]]
-    parts = [p for own in _by(naive, lambda r: r["task"]) for p in by_varied(own) if any(r["pgr"] for r in p)]
+    parts = [p for of_task in _by(naive, lambda r: r["task"]) for p in by_varied(of_task) if any(r["pgr"] for r in p)]
     if not parts:
         return None
     figure, axes = panels(len(parts), 3.4, 3.4)
-    shown = [r["pgr"]["mean"] for own in parts for r in own if r["pgr"]]
+    shown = [r["pgr"]["mean"] for part in parts for r in part if r["pgr"]]
     bottom, top = min(-0.1, min(shown) - 0.2), max(1.1, max(shown) + 0.2)  # a small gap's intervals are endless
     weak = _ordered(naive, lambda r: tuple(r["supervisors"]), "floor")
-    for axis, own in zip(axes, parts, strict=False):
-        students = _ordered(own, lambda r: r["student"], "ceiling")
+    for axis, part in zip(axes, parts, strict=False):
+        students = _ordered(part, lambda r: r["student"], "ceiling")
         for k, supervisors in enumerate(weak):
-            line = [r for r in own if tuple(r["supervisors"]) == supervisors]
+            line = [r for r in part if tuple(r["supervisors"]) == supervisors]
             line.sort(key=lambda r: students.index(r["student"]))
             at = {r["student"]: students.index(r["student"]) + 0.08 * (k - (len(weak) - 1) / 2) for r in line}
-            told = [r for r in line if r["pgr"]]
-            if told:
+            with_pgr = [r for r in line if r["pgr"]]
+            if with_pgr:
                 label = short_weak(list(supervisors))
-                points(axis, [at[r["student"]] for r in told], [r["pgr"] for r in told], k, label, line=True)
+                points(axis, [at[r["student"]] for r in with_pgr], [r["pgr"] for r in with_pgr], k, label, line=True)
             bare = [at[r["student"]] for r in line if not r["pgr"]]
             axis.plot(bare, [bottom + 0.03 * (top - bottom)] * len(bare), ls="none", marker="x", ms=4, mew=1.2,
                       color=style(k)["color"])  # fmt: skip
-        if any(not r["pgr"] for r in own):
+        if any(not r["pgr"] for r in part):
             axis.plot([], [], ls="none", marker="x", ms=4, color="0.3", label="gap unresolved, no PGR")
         axis.set_xticks(range(len(students)), [short(s, 16) for s in students], rotation=25, ha="right")
         axis.set_xlim(-0.5, len(students) - 0.5)
         axis.set_ylim(bottom, top)
         axis.axhline(0, color="0.6", lw=0.8)
         axis.axhline(1, color="0.6", lw=0.8, ls=":")
-        axis.set_title(short(", ".join([own[0]["task"], *varied_words(own[0].get("varied"))]), 40), fontsize=10)
+        axis.set_title(short(", ".join([part[0]["task"], *varied_words(part[0].get("varied"))]), 40), fontsize=10)
         axis.set_xlabel("student, by ceiling")
     axes[0].set_ylabel("PGR of naive")
     common_legend(figure, axes, "supervisor, by floor", 6)
@@ -60,7 +60,7 @@ def scaling(data: dict[str, Any]) -> Figure | None:
 def varied(data: dict[str, Any]) -> Figure | None:
     """Returns accuracy, and accuracy where the supervisor is wrong, by the varied setting; a line for each mitigation.
 
-    Where several students stand at one value (other checkpoints), each is a small mark and the line joins their means.
+    Where several students are at one value (other checkpoints), each is a small mark and the line joins their means.
     """
     names = list(data.get("varied", ()))
     rows = [r for r in data["rows"] if r["student_accuracy"] and not r["control"] and r.get("varied")]
@@ -72,27 +72,27 @@ def varied(data: dict[str, Any]) -> Figure | None:
     figure, axes = panels(2 * across * blocks, height=2.7, across=across)
     stacks = sorted({r["mitigation"] for r in rows}, key=lambda m: (m != NAIVE, m))
     values = data["varied"][names[0]]
-    for at, own in enumerate(places):
+    for at, place_rows in enumerate(places):
         above = axes[2 * across * (at // across) + at % across]
         below = axes[2 * across * (at // across) + across + at % across]
         line = {"lw": 1.1, "color": "0.35", "marker": "none"}
-        _curve(above, own, lambda r: r["floor"]["mean"], line | {"ls": "--", "label": "floor"})
-        _curve(above, own, lambda r: r["ceiling"]["mean"], line | {"ls": ":", "label": "ceiling"})
-        _curve(below, own, lambda r: (r["imitation"] or {}).get("ceiling_corrects"), line | {"ls": ":"})
+        _curve(above, place_rows, lambda r: r["floor"]["mean"], line | {"ls": "--", "label": "floor"})
+        _curve(above, place_rows, lambda r: r["ceiling"]["mean"], line | {"ls": ":", "label": "ceiling"})
+        _curve(below, place_rows, lambda r: (r["imitation"] or {}).get("ceiling_corrects"), line | {"ls": ":"})
         for k, stack in enumerate(stacks):
             line = style(k) | {"ms": 4.5, "lw": 1.1, "label": short(stack)}
-            mine = [r for r in own if r["mitigation"] == stack]
+            mine = [r for r in place_rows if r["mitigation"] == stack]
             place = partial(_beside, values, k - (len(stacks) - 1) / 2)
             accuracy = itemgetter("student_accuracy")
             _curve(above, mine, lambda r: r["student_accuracy"]["mean"], line, accuracy, place)
             _curve(below, mine, lambda r: (r["imitation"] or {}).get("corrects"), line, place=place)
-        title = short(own[0]["task"], 32)
+        title = short(place_rows[0]["task"], 32)
         if len(places) > len({r["task"] for r in rows}):
-            title += f", {short_weak(own[0]['supervisors'])}"
+            title += f", {short_weak(place_rows[0]['supervisors'])}"
         above.set_title(title, fontsize=10)
         for axis in (above, below):
-            _axis_of(axis, values, _steps(own) if axis is below else {})
-        below.set_xlabel(names[0] + (", optimiser steps" if _steps(own) else ""))
+            _axis_of(axis, values, _steps(place_rows) if axis is below else {})
+        below.set_xlabel(names[0] + (", optimiser steps" if _steps(place_rows) else ""))
     axes[0].set_ylabel("test accuracy")
     axes[across].set_ylabel("accuracy where the\nsupervisor is wrong")
     for spare in axes[2 * len(places) :] if blocks == 1 else ():
@@ -125,8 +125,8 @@ def reliability(data: dict[str, Any]) -> Figure | None:
         axis.set_xlabel("confidence")
     axes[0].set_ylabel("share of answers right")
     left = data["reliability_left"]
-    told = f"{left} more groups are not drawn" if left else None
-    common_legend(figure, axes, told, ncols=2 if len(groups) == 1 else 4)
+    title = f"{left} more groups are not drawn" if left else None
+    common_legend(figure, axes, title, ncols=2 if len(groups) == 1 else 4)
     return figure
 
 
@@ -140,7 +140,7 @@ def _curve(
 ) -> None:
     """Draws means by the varied setting's value; one student per value with its interval, several as small marks.
 
-    `place` says where on the axis a value stands: lines stand a little apart, so that intervals do not hide each other.
+    `place` says where on the axis a value is: lines are a little apart, so that intervals do not hide each other.
     """
     at: dict[float, dict[str, dict[str, Any]]] = {}
     for row in rows:
@@ -167,7 +167,7 @@ def _wide(values: list[float]) -> bool:
 
 
 def _beside(values: list[float], steps: float, value: float) -> float:
-    """Returns where a value stands, this many small steps to the right."""
+    """Returns where a value is, this many small steps to the right."""
     low, high = min(values), max(values)
     return float(value * (high / low) ** (0.009 * steps) if _wide(values) else value + 0.012 * steps * (high - low))
 
@@ -181,19 +181,19 @@ def _axis_of(axis: Axes, values: list[float], steps: dict[float, float]) -> None
 
 def _steps(rows: Rows) -> dict[float, float]:
     """Returns naive's optimiser steps by the varied setting's value, where it changes them."""
-    found = {
+    steps = {
         next(iter(r["varied"].values())): r["cost"]["steps"]
         for r in rows
         if r["mitigation"] == NAIVE and r["cost"] and r["cost"]["steps"]
     }
-    return found if len(set(found.values())) > 1 else {}
+    return steps if len(set(steps.values())) > 1 else {}
 
 
 def _by(rows: Rows, key: Callable[[dict[str, Any]], Any]) -> list[Rows]:
-    found: dict[Any, Rows] = {}
+    groups: dict[Any, Rows] = {}
     for row in rows:
-        found.setdefault(key(row), []).append(row)
-    return list(found.values())
+        groups.setdefault(key(row), []).append(row)
+    return list(groups.values())
 
 
 def _ordered(rows: Rows, name: Callable[[dict[str, Any]], Any], by: str) -> list[Any]:

@@ -51,7 +51,7 @@ def short(name: str, limit: int = LABELS_AT_MOST) -> str:
 
 
 def short_weak(supervisors: list[str], limit: int = LABELS_AT_MOST) -> str:
-    """Returns the reference supervisor and how many stand beside it: `ladder_xs_0 +2`."""
+    """Returns the reference supervisor and how many are beside it: `ladder_xs_0 +2`."""
     return short(supervisors[0], limit) + (f" +{len(supervisors) - 1}" if len(supervisors) > 1 else "")
 
 
@@ -76,11 +76,11 @@ def common_legend(figure: Figure, axes: list[Axes], title: str | None = None, nc
     """Puts one legend of all panels' lines below them."""
     from matplotlib.container import ErrorbarContainer
 
-    found: dict[str, Any] = {}
+    handles: dict[str, Any] = {}
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle[0] if isinstance(handle, ErrorbarContainer) else handle)
+            handles.setdefault(label, handle[0] if isinstance(handle, ErrorbarContainer) else handle)
     figure.legend(
-        list(found.values()), list(found), loc="outside lower center", ncols=ncols, fontsize=7, frameon=False,
+        list(handles.values()), list(handles), loc="outside lower center", ncols=ncols, fontsize=7, frameon=False,
         title=title, title_fontsize=7,
     )  # fmt: skip

@@ -79,15 +79,15 @@ def curve_of(records: list[Record], notes: list[str]) -> list[dict[str, Any]]:
 
 def _counted(record: Record, notes: list[str]) -> np.ndarray | None:
     """Returns a record's test examples by bin, None where its files do not tell."""
-    found: list[str] = []
-    predictions, scores = (file_of(record, what, found) for what in ("predictions", "scores"))
+    problems: list[str] = []
+    predictions, scores = (file_of(record, what, problems) for what in ("predictions", "scores"))
     counts = None
     if predictions is not None and scores is not None:
         try:
             counts = _by_confidence(predictions, scores)
         except (ValueError, KeyError, TypeError, OSError) as error:
-            found.append(f"its files cannot be read together ({type(error).__name__}: {error})")
-    notes += [f"records/{record.digest}.json: {line}; left out" for line in found]
+            problems.append(f"its files cannot be read together ({type(error).__name__}: {error})")
+    notes += [f"records/{record.digest}.json: {line}; left out" for line in problems]
     return counts
 
 
@@ -96,14 +96,14 @@ def _by_confidence(predictions: bytes, scores: bytes) -> np.ndarray | None:
 
     Bins are (low, high], as the metric's.
     """
-    told = probabilities_of(predictions)
-    if told is None:
+    answers = probabilities_of(predictions)
+    if answers is None:
         return None
     ids, right_of = exchange.read_scores(scores)
     known = dict(zip(ids, right_of["student"].tolist(), strict=True))
-    if known.keys() != set(told[0]) or not {0, 1}.issuperset(known.values()):
+    if known.keys() != set(answers[0]) or not {0, 1}.issuperset(known.values()):
         raise ValueError("predictions and scores are about different test examples, or a score is neither 0 nor 1")
-    confidence = told[1].max(axis=1)
+    confidence = answers[1].max(axis=1)
     bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
-    right = np.array([known[i] for i in told[0]])
+    right = np.array([known[i] for i in answers[0]])
     return np.stack([np.bincount(bins, w, BINS) for w in (np.ones(len(bins)), confidence, right)], axis=1)
