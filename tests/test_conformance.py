@@ -62,7 +62,7 @@ def test_what_lacks_an_option_is_skipped_with_its_own_words():
     report = check("table", registry=REGISTRY)
     found = {f.check: f for f in report.plugins[0].findings}
     assert report.passed and found["four_splits"].sentence.startswith("skipped: task=table needs task.path=FILE")
-    assert found["sizes"].came == "it rests on what is said above"
+    assert found["sizes"].came == "it rests on what is reported above"
 
 
 # --- the verb
@@ -78,7 +78,7 @@ def test_the_verb_says_it_in_lines_that_fit():
     assert done.exit_code == 0 and max(map(len, lines)) <= WIDTH
     assert lines[0] == "mitigation sharper sharper.py"
     assert "  pass     repeats          The same cell twice gives the same predictions, bit for bit" in lines
-    assert lines[-1].endswith("sharper.py conforms: 15 passed, 1 with a note, 1 skipped")
+    assert lines[-1].endswith("sharper.py conforms: 15 passed, 1 with a note, 2 skipped")
 
 
 def test_the_verb_for_programs():
@@ -175,7 +175,7 @@ TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text()
 def test_the_tutorial_shows_what_is_printed():
     shown = re.search(r"w2s check sharper.py\n```.*?```text\n(.*?)```", TUTORIAL, re.S)[1].splitlines()
     printed = check(SHARPER, registry=REGISTRY).text().splitlines()[:-1]
-    assert shown[-1] == "sharper.py conforms: 15 passed, 1 with a note, 1 skipped"
+    assert shown[-1] == "sharper.py conforms: 15 passed, 1 with a note, 2 skipped"
     assert shown[:-1] == printed
 
 

@@ -205,8 +205,8 @@ def test_importing_and_listing_load_no_torch(code):
     assert not of_package(loaded_by(code), *HEAVY)
 
 
-def test_no_file_is_longer_than_500_lines():
-    assert not offenders(CODE, lambda p: max(0, len(p.read_text().splitlines()) - 500))
+def test_no_file_is_longer_than_300_lines():
+    assert not offenders(CODE, lambda p: max(0, len(p.read_text().splitlines()) - 300))
 
 
 def test_the_root_has_few_files():

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = (
-    "", "board", "board/render", "cli", "compose", "referee", "registry", "starters", "store", "studies", "training",
+    "", "board", "board/render", "cli", "compose", "conformance", "referee", "registry", "starters", "store", "studies", "training",
 )  # fmt: skip
 VOCABULARY = ROOT / "plugins/ladder/words.py"
 """The words of a generated language."""

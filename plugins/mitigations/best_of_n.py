@@ -45,8 +45,8 @@ class BestOfN:
         return [Round(share=first), Round(share=1 - first, fresh=False)]
 
     @hookimpl
-    def revise_labels(self, pool, round_plan):
-        """Returns, in the second round, the best of the student's answers as labels."""
+    def revise_labels(self, labels, pool, round_plan):
+        """Returns, in the second round, the best of the student's answers as labels, where it wrote any."""
         if round_plan.previous is None:
             return None
         import torch
@@ -54,7 +54,8 @@ class BestOfN:
         critic = pool.supervisors[self.options.critic]
         drawn = [round_plan.previous.answer(pool.inputs, pool.rng) for _ in range(self.options.n)]
         best = torch.stack([critic.reward(pool.inputs, answers) for answers in drawn]).argmax(0)
-        return pool.labels_for([drawn[k][i] for i, k in enumerate(best.tolist())])
+        chosen = pool.labels_for([drawn[k][i] for i, k in enumerate(best.tolist())]).to(labels.dtype)
+        return torch.where(chosen.isnan().any(-1, keepdim=True), labels, chosen)
 
 
 @hookimpl

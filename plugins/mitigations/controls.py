@@ -1,4 +1,4 @@
-"""Rows that must behave: a board whose controls misbehave is not to be believed."""
+"""Controls: rows that must come out as expected; a board on which they do not is not to be believed."""
 
 from w2s_bench import hookimpl
 from w2s_bench.interfaces import TASK_KINDS
@@ -34,7 +34,13 @@ class RandomLabels:
 
         if pool.task.kind == "generation":
             answers = pool.answers_of(labels)
-            return pool.labels_for([answers[i] for i in torch.randperm(len(pool), generator=pool.rng).tolist()])
+            known = torch.tensor(
+                [n for n, answer in enumerate(answers) if answer]
+            )  # where nobody answered, nothing changes
+            shuffled = known[torch.randperm(len(known), generator=pool.rng)]
+            revised = labels.clone()
+            revised[known] = pool.labels_for([answers[n] for n in shuffled.tolist()], known).to(labels.dtype)
+            return revised
         drawn = torch.multinomial(labels.mean(0), len(labels), replacement=True, generator=pool.rng)
         return torch.nn.functional.one_hot(drawn, labels.shape[-1]).to(labels.dtype)
 

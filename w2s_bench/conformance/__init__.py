@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from w2s_bench.conformance import general
-from w2s_bench.conformance.findings import Check, Checked, Finding, Report, ask
+from w2s_bench.conformance.findings import Checked, Finding, Report, ask
 from w2s_bench.conformance.targets import Target, resolve
 from w2s_bench.errors import UsageError, nearest
 from w2s_bench.registry import Registration, Registry, load
+from w2s_bench.registry.stacking import check_kind
 
 __all__ = ["Checked", "Finding", "Report", "check"]
 
@@ -32,32 +34,33 @@ def check(
 ) -> Report:
     """Returns a report on a plugin: a registered name, a .py file, a folder with a distribution, or a module.
 
-    `options` stand in for an entry's own, such as the path of a file. `task` names the task that supervisors and
+    `options` replace an entry's defaults, such as the path of a file. `task` names the task that supervisors and
     students are tried on. `plugins` are loaded too, as by `--plugins`; a `registry` that is there already saves that.
     UsageError where the target, an option or the task is not there.
     """
     everything = registry or load(plugins)
-    found = resolve(str(target), everything)
-    if task is not None:
+    resolved = resolve(str(target), everything)
+    if task is not None and task not in resolved.registry.names("task"):
         everything.get("task", task)
-    given = _given(dict(options or {}), found)
-    plugins_found = [*_loading(found), *(_entry(e, everything, given, task) for e in found.entries)]
-    plugins_found += [_metric(n, found) for n in found.metrics] + [_suite(n, found, everything) for n in found.suites]
-    return Report(str(target), plugins_found)
+    values = _known(dict(options or {}), resolved)
+    checked = [*_loading(resolved), *(_entry(e, everything, resolved, values, task) for e in resolved.entries)]
+    checked += [_metric(n, resolved) for n in resolved.metrics]
+    checked += [_suite(n, resolved, everything) for n in resolved.suites]
+    return Report(str(target), checked)
 
 
-def _loading(found: Target) -> list[Checked]:
-    """Returns what is said of modules that cannot be used, or that bring nothing."""
+def _loading(target: Target) -> list[Checked]:
+    """Returns findings on modules that cannot be used, or that bring nothing."""
     expected = "It loads, and the registry takes it"
     refused = [
         Checked("plugin", b.name, b.distribution, [Finding("loads", "fail", expected, " ".join(b.reason.split()))])
-        for b in found.broken
+        for b in target.broken
     ]
-    if refused or found.entries or found.metrics or found.suites:
+    if refused or target.entries or target.metrics or target.suites:
         return refused
     silent = []
-    for module in found.loaded:
-        hooks = [c.name for c in found.registry.manager.get_hookcallers(module.plugin) or ()]
+    for module in target.loaded:
+        hooks = [c.name for c in target.registry.manager.get_hookcallers(module.plugin) or ()]
         watches = [h for h in hooks if not h.startswith("register_") or h == "register_commands"]
         finding = Finding("loads", "pass", expected, f"it implements {', '.join(watches)}")
         if not watches:
@@ -67,45 +70,76 @@ def _loading(found: Target) -> list[Checked]:
     return silent
 
 
-def _given(options: dict[str, Any], found: Target) -> dict[str, Any]:
-    known = sorted({name for e in found.entries for name in e.declared})
+def _known(options: dict[str, Any], target: Target) -> dict[str, Any]:
+    """Returns the options, or raises UsageError where no entry has one of them."""
+    known = sorted({name for e in target.entries for name in e.declared})
     for name in options:
         if name not in known:
             raise UsageError(f"no option '{name}'{nearest(name, known) or ';'} there are {', '.join(known) or 'none'}")
     return options
 
 
-def _entry(entry: Registration, everything: Registry, given: dict[str, Any], task: str | None) -> Checked:
+def _entry(
+    entry: Registration, everything: Registry, target: Target, values: dict[str, Any], task: str | None
+) -> Checked:
     options = {}
-    for name, value in given.items():
+    for name, value in values.items():
         if name in entry.declared:
             try:
                 options[name] = entry.declared[name].coerce(value)
             except ValueError as e:
                 raise UsageError(f"{entry.kind} '{entry.name}': {name}: {e}") from e
     file = _file_of(entry)
-    own: Any
-    checks: Sequence[Check]
+    shared = general.MITIGATION_CHECKS if entry.kind == "mitigation" else general.CHECKS
+    findings = ask(shared, general.Subject(entry, everything, options), file)
     if entry.kind == "task":
         from w2s_bench.conformance import tasks
 
-        own, checks = tasks.Subject(entry, everything, options), tasks.CHECKS
-    elif entry.kind == "supervisor":
-        from w2s_bench.conformance import supervisors
-
-        own, checks = supervisors.Subject(entry, everything, options, task), supervisors.CHECKS
-    elif entry.kind == "student":
-        from w2s_bench.conformance import students
-
-        own, checks = students.Subject(entry, everything, options, task), students.CHECKS
-    else:
+        findings += ask(tasks.CHECKS, tasks.Subject(entry, everything, options), file)
+    elif entry.kind == "mitigation":
         from w2s_bench.conformance import mitigations
 
-        own, checks = mitigations.Subject(entry, options, everything), mitigations.CHECKS
-    subject = general.Subject(entry, everything, options)
-    shared = general.MITIGATION_CHECKS if entry.kind == "mitigation" else general.CHECKS
-    findings = [*ask(shared, subject, file), *ask(checks, own, file)]
+        findings += ask(mitigations.CHECKS, mitigations.Subject(entry, options, everything), file)
+    else:
+        findings += _on_each_kind(entry, everything, target, options, task, file)
     return Checked(entry.kind, entry.name, f"{entry.distribution} {entry.version}".strip(), findings)
+
+
+def _on_each_kind(
+    entry: Registration,
+    everything: Registry,
+    target: Target,
+    options: dict[str, Any],
+    task: str | None,
+    file: Path | None,
+) -> list[Finding]:
+    """Returns findings on a supervisor or student for each kind of task that it serves, or on the named task."""
+    from w2s_bench.conformance import students, supervisors
+    from w2s_bench.conformance.places import kinds_served
+
+    tasks = {t.name: t for t in (*everything.entries("task"), *target.registry.entries("task"))}
+    kinds = kinds_served(entry)
+    if task is not None:
+        kinds = [tasks[task].build().kind]
+        check_kind(task, kinds[0], [entry])
+    room: Any = supervisors if entry.kind == "supervisor" else students
+    findings: list[Finding] = []
+    for kind in kinds:
+        first = kind == kinds[0]
+        subject = room.Subject(entry, everything, options, kind, first, task, tasks)
+        made = ask(room.CHECKS if first else room.OF_A_KIND, subject, file)
+        findings += made if first else [replace(f, check=f"{f.check}_on_{kind}") for f in made]
+        if first and not _builds(entry, options):  # what it lacks is said once
+            break
+    return findings
+
+
+def _builds(entry: Registration, options: dict[str, Any]) -> bool:
+    try:
+        entry.build(options)
+    except UsageError:
+        return False
+    return True
 
 
 def _file_of(entry: Registration) -> Path | None:
@@ -113,16 +147,18 @@ def _file_of(entry: Registration) -> Path | None:
     return Path(file) if file else None
 
 
-def _metric(name: str, found: Target) -> Checked:
+def _metric(name: str, target: Target) -> Checked:
     from w2s_bench.conformance import others
 
-    origin = " ".join(found.registry.origin("metric", name)).strip()
-    return Checked("metric", name, origin, ask(others.METRIC_CHECKS, others.Metric(name, found.registry.metrics[name])))
+    origin = " ".join(target.registry.origin("metric", name)).strip()
+    return Checked(
+        "metric", name, origin, ask(others.METRIC_CHECKS, others.Metric(name, target.registry.metrics[name]))
+    )
 
 
-def _suite(name: str, found: Target, everything: Registry) -> Checked:
+def _suite(name: str, target: Target, everything: Registry) -> Checked:
     from w2s_bench.conformance import others
 
-    origin = " ".join(found.registry.origin("suite", name)).strip()
-    subject = others.Suite(name, found.registry.suites[name], everything)
+    origin = " ".join(target.registry.origin("suite", name)).strip()
+    subject = others.Suite(name, target.registry.suites[name], everything)
     return Checked("suite", name, origin, ask(others.SUITE_CHECKS, subject))

@@ -119,8 +119,8 @@ class Report:
             for f in plugin.findings:
                 status = Text("  " + ("FAIL" if f.status == "fail" else f.status), style=STATUSES[f.status])
                 sentence = plain(f.sentence.removeprefix("skipped: "))
-                said = Text(sentence, style="dim" if f.status == "skipped" else "")
-                table.add_row(status, f.check.replace("_", " "), said)
+                cell = Text(sentence, style="dim" if f.status == "skipped" else "")
+                table.add_row(status, f.check.replace("_", " "), cell)
             console.print(table)
             console.print()
         console.print(Text(plain(self.summary), style="" if self.passed else "bold red"), soft_wrap=True)
@@ -129,9 +129,9 @@ class Report:
     @property
     def summary(self) -> str:
         """Returns the counts in one line."""
-        found = [f.status for p in self.plugins for f in p.findings]
+        statuses = [f.status for p in self.plugins for f in p.findings]
         words = {"pass": "passed", "note": "with a note", "skipped": "skipped", "fail": "failed"}
-        counts = ", ".join(f"{found.count(s)} {w}" for s, w in words.items() if found.count(s))
+        counts = ", ".join(f"{statuses.count(s)} {w}" for s, w in words.items() if statuses.count(s))
         verdict = "conforms" if self.passed else "does not conform"
         return f"{self.target} {verdict}: {counts}"
 
@@ -143,7 +143,7 @@ class Report:
 
 
 class once(Generic[T]):
-    """A value that a subject makes when first asked; where that fails it is said once, who asks again is skipped."""
+    """A value that a subject makes when first asked; where that fails it is reported once, then skipped."""
 
     def __init__(self, make: Callable[[Any], T]) -> None:
         self.make = make
@@ -155,7 +155,7 @@ class once(Generic[T]):
             try:
                 kept[self.make] = self.make(subject), None
             except Exception as error:
-                kept[self.make] = None, Skipped("it rests on what is said above" if isinstance(error, Skipped) else
+                kept[self.make] = None, Skipped("it rests on what is reported above" if isinstance(error, Skipped) else
                                                 "it rests on what failed above")  # fmt: skip
                 raise
         value, problem = kept[self.make]

@@ -54,23 +54,23 @@ def documented(subject: Subject) -> None:
     cls = subject.entry.cls
     doc = inspect.cleandoc(cls.__doc__ or "").lower()
     control = bool(getattr(cls, "control", False))
-    told = {
+    documented_parts = {
         "its source": control or getattr(cls, "source", None) or "source" in doc or "baseline" in doc,
         "its defaults": control or "default" in doc or not interfaces.options_of(cls),
         "its cost": control or "cost" in doc,
     }
-    missing = [what for what, found in told.items() if not found]
+    missing = [what for what, is_there in documented_parts.items() if not is_there]
     if missing:
         raise Noted(f"it is silent on {' and '.join(missing)}", "readers of a board look there (`w2s show`)")
 
 
 def options(subject: Subject) -> str:
     """Options have types, valid defaults and help."""
-    own = interfaces.options_of(subject.entry.cls)
-    if own is None:
+    cls = interfaces.options_of(subject.entry.cls)
+    if cls is None:
         return "none"
     helps = help_texts(subject.entry.kind, subject.entry.cls)
-    names = [f.name for f in dataclasses.fields(own)]
+    names = [f.name for f in dataclasses.fields(cls)]
     silent = [name for name in names if not helps.get(name)]
     if silent:
         raise Failed(f"{', '.join(silent)} has no help", f'write """what it does""" under `{silent[0]}: ...`')

@@ -1,4 +1,4 @@
-"""What a mitigation must keep to, tried on the toy problem by the real training path: alone, stacked, repeated.
+"""What a mitigation must keep to, tried on toy problems of every kind of task that it serves: alone, stacked, repeated.
 
 The docstring of a check is what it expects. No ground truth is in the toy pool, so none can reach a mitigation.
 """
@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from w2s_bench import exchange
 from w2s_bench.conformance import state as holding
 from w2s_bench.conformance.findings import Failed, Noted, Skipped, once
+from w2s_bench.conformance.places import kinds_served
 from w2s_bench.conformance.trial import INTERMEDIATE, RECIPE, SIZES, Trial, trial
 from w2s_bench.conformance.watch import REMEDY, Watch, counting, watched
 from w2s_bench.errors import UsageError, W2SError, nearest
@@ -32,6 +34,11 @@ class Subject:
     entry: Registration
     options: dict[str, Any]
     registry: Registry
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of task that it serves; all checks are made on the first, and some on the others."""
+        return kinds_served(self.entry)
 
     @property
     def needs(self) -> set[str]:
@@ -59,7 +66,8 @@ class Subject:
         """Returns the first fit, what was seen during it, and the names of state that it changed."""
         watch = Watch()
         before = holding.kept(self.entry.cls)
-        seen = trial([(self.entry.name, watched(self.entry, self.given, watch))], self.supervisors)
+        member = (self.entry.name, watched(self.entry, self.given, watch))
+        seen = trial([member], self.supervisors, kind=self.kinds[0])
         return seen, watch, holding.changed(before, holding.kept(self.entry.cls))
 
     @property
@@ -69,34 +77,29 @@ class Subject:
 
 
 def trains(subject: Subject) -> str:
-    """A student trained under it predicts probabilities."""
+    """A student trained under it predicts probabilities, or writes answers."""
     predictions = subject.observed[0].predictions
-    _valid(predictions, 2)
-    return f"{len(predictions)} examples"
+    _valid(predictions)
+    kind = subject.kinds[0]
+    return f"{len(predictions)} examples" if kind == "classification" else f"{len(predictions)} of a {kind} task"
 
 
 def hooks(subject: Subject) -> str:
     """Every hook that it implements is asked."""
     watch = subject.observed[1]
-    own = [i.hook for i in stacking.implementations(subject.entry.cls)]
-    never = [hook for hook in own if not watch.asked[hook]]
+    implemented = [i.hook for i in stacking.implementations(subject.entry.cls)]
+    never = [hook for hook in implemented if not watch.asked[hook]]
     if never and subject.owns_loop:
         raise Noted(f"{', '.join(never)} never was", "ask it in `fit_student`, or leave it out")
     if never:
         raise Noted(f"{', '.join(never)} never was with the default options", "see that some option reaches it")
-    return ", ".join(f"{hook} {watch.asked[hook]} times" for hook in own) or "none"
+    return ", ".join(f"{hook} {watch.asked[hook]} times" for hook in implemented) or "none"
 
 
 def repeats(subject: Subject) -> None:
     """The same cell twice gives the same predictions, bit for bit."""
     first = subject.observed[0].predictions
-    again = trial([subject.member], subject.supervisors, ambient=1).predictions
-    differ = int((first != again).any(-1).sum())
-    if differ:
-        raise Failed(
-            f"they differ in {differ} of {len(first)} examples",
-            "draw from pool.rng alone, and keep nothing from one fit to the next",
-        )
+    _same(first, trial([subject.member], subject.supervisors, ambient=1, kind=subject.kinds[0]).predictions)
 
 
 def global_streams(subject: Subject) -> None:
@@ -139,7 +142,7 @@ def honours(subject: Subject) -> str:
             raise Noted("it has no loop of its own, so that nobody asks", "leave `honours` out")
         raise Skipped("it has no loop of its own")
     watch = Watch()
-    trial([subject.member, ("counting", counting(watch))], subject.supervisors)
+    trial([subject.member, ("counting", counting(watch))], subject.supervisors, kind=subject.kinds[0])
     batches = max(watch.asked["training_batch"], 1)
     for hook in stacking.LOOP_HOOKS:
         asked, due = watch.asked[hook], 1 if hook == "order_examples" else batches
@@ -158,33 +161,46 @@ def honours(subject: Subject) -> str:
 
 def under_a_wrapper(subject: Subject) -> str:
     """It trains with a wrapper of the targets around it."""
-    return _stacked(subject, lambda own: [own, OUTER])
+    return _stacked(subject, lambda name: [name, OUTER])
 
 
 def on_an_ensemble(subject: Subject) -> str:
     """It trains on the votes that an ensemble combines."""
-    return _stacked(subject, lambda own: [ENSEMBLE, own])
+    return _stacked(subject, lambda name: [ENSEMBLE, name])
 
 
 def abstentions(subject: Subject) -> None:
     """It trains where supervisors abstain (rows of NaN in the votes)."""
     _ = subject.observed  # where this fails, the rest is skipped
-    _valid(trial([subject.member], subject.supervisors, "abstaining").predictions, 2)
+    _valid(trial([subject.member], subject.supervisors, "abstaining", kind=subject.kinds[0]).predictions)
 
 
 def three_classes(subject: Subject) -> None:
     """It trains on a task of three classes."""
-    _elsewhere(subject, "three", 3)
+    _ = subject.observed  # where this fails, the rest is skipped
+    if "classification" not in subject.kinds:
+        raise Skipped("it does not serve classification")
+    if subject.needs & set(ASKED):
+        raise Skipped("the toy supervisors that it asks know classes below and above alone")
+    try:
+        _valid(trial([subject.member], subject.supervisors, "three").predictions, 3)
+    except W2SError as error:
+        raise Noted(str(error).rstrip("."), "say in the docstring what it is made for") from None
 
 
-def pairs(subject: Subject) -> None:
-    """It trains on a preference task."""
-    _elsewhere(subject, "pairs", 2)
+def preference(subject: Subject) -> str:
+    """It trains on a preference task, and repeats itself."""
+    return _elsewhere(subject, "preference")
+
+
+def generation(subject: Subject) -> str:
+    """It trains on a generation task, and repeats itself."""
+    return _elsewhere(subject, "generation")
 
 
 CHECKS = (
     trains, hooks, repeats, global_streams, state, needs, honours,
-    under_a_wrapper, on_an_ensemble, abstentions, three_classes, pairs,
+    under_a_wrapper, on_an_ensemble, abstentions, three_classes, preference, generation,
 )  # fmt: skip
 
 
@@ -192,28 +208,54 @@ def _stacked(subject: Subject, arrange: Callable[[str], list[str]]) -> str:
     _ = subject.observed  # where this fails, the rest is skipped
     stack = arrange(subject.entry.name)
     entries = [subject.entry if n == subject.entry.name else subject.registry.get("mitigation", n) for n in stack]
+    kind = subject.kinds[0]
     try:
         stacking.check_stack(entries, 2)
+        stacking.check_kind("toy", kind, [e for e in entries if e is not subject.entry])
     except UsageError as refused:
         raise Skipped(str(refused)) from None
     members = [subject.member if e is subject.entry else (e.name, e.build) for e in entries]
-    _valid(trial(members, 2).predictions, 2)
+    _valid(trial(members, 2, kind=kind).predictions)
     return f"mitigation=[{','.join(stack)}]"
 
 
-def _elsewhere(subject: Subject, variant: str, classes: int) -> None:
+def _elsewhere(subject: Subject, kind: str) -> str:
     _ = subject.observed  # where this fails, the rest is skipped
-    if subject.needs & set(ASKED):
-        raise Skipped("the toy supervisors that it asks know classes below and above alone")
-    try:
-        _valid(trial([subject.member], subject.supervisors, variant).predictions, classes)
-    except W2SError as error:
-        raise Noted(str(error).rstrip("."), "say in the docstring what it is made for") from None
+    if kind not in subject.kinds:
+        raise Skipped(f"it does not serve {kind}")
+    if kind == subject.kinds[0]:
+        return "all of the above is on one"
+    for variant in ("plain", "abstaining"):
+        try:
+            first, again = (
+                trial([subject.member], subject.supervisors, variant, ambient, kind).predictions for ambient in (0, 1)
+            )
+        except Exception as error:
+            raised = "" if isinstance(error, W2SError) else f"it raised {type(error).__name__}: "
+            others = ", ".join(f"'{k}'" for k in subject.kinds if k != kind)
+            remedy = f"mend it, or leave {kind} out: kinds = frozenset({{{others}}})"
+            raise Failed(f"{raised}{error}".rstrip("."), remedy) from error
+        _valid(first)
+        _same(first, again)
+    return "where supervisors abstain too"
 
 
-def _valid(predictions: np.ndarray, classes: int) -> None:
+def _valid(predictions: np.ndarray, classes: int = 2) -> None:
+    if predictions.dtype.kind == "U":
+        if predictions.shape != (SIZES.n_test,):
+            raise Failed(f"{list(predictions.shape)} answers came, {SIZES.n_test} were due", "return what it was given")
+        return
     shape = (SIZES.n_test, classes)
     if predictions.shape != shape:
         raise Failed(f"they came as {list(predictions.shape)} where {list(shape)} were due", "return what it was given")
-    if not np.isfinite(predictions).all() or (abs(predictions.sum(-1) - 1) > 1e-3).any():
+    if exchange.improbable_rows(predictions).any():
         raise Failed("rows are not finite or do not sum to 1", f"see what it makes of {RECIPE.epochs:g} passes")
+
+
+def _same(first: np.ndarray, again: np.ndarray) -> None:
+    differ = sum(not np.array_equal(one, two) for one, two in zip(first, again, strict=True))
+    if differ:
+        raise Failed(
+            f"they differ in {differ} of {len(first)} examples",
+            "draw from pool.rng alone, and keep nothing from one fit to the next",
+        )

@@ -27,8 +27,8 @@ class Metric:
     @once
     def values(self) -> dict[str, float]:
         """Returns what it makes of perfect, constant and inverted predictions."""
-        given = {"perfect": PERFECT, "constant": np.full_like(PERFECT, 0.5), "inverted": 1 - PERFECT}
-        return {name: self.function(rows.copy(), TRUTH.copy()) for name, rows in given.items()}
+        predictions = {"perfect": PERFECT, "constant": np.full_like(PERFECT, 0.5), "inverted": 1 - PERFECT}
+        return {name: self.function(rows.copy(), TRUTH.copy()) for name, rows in predictions.items()}
 
 
 def docstring(metric: Metric) -> None:

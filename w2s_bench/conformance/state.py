@@ -1,4 +1,4 @@
-"""State that outlives a fit: what a plugin keeps in its modules and classes, told by comparing before and after."""
+"""State that outlives a fit: what a plugin keeps in its modules and classes, seen by comparing before and after."""
 
 from __future__ import annotations
 
@@ -16,25 +16,27 @@ PLAIN = (type(None), bool, int, float, complex, str, bytes, range)
 
 
 def kept(cls: type) -> dict[str, str]:
-    """Returns a description of what classes and modules of a plugin hold, by name; caches of functions are not seen.
+    """Returns a description of what classes and modules of a plugin have, by name; caches of functions are not seen.
 
-    A module of w2s_bench or a single file stands for itself, any other with all modules of its package.
+    A module of w2s_bench or a single file is taken alone, any other with all modules of its package.
     """
     modules = {m.__name__: m for c in cls.__mro__ for m in _modules(c.__module__)}
-    found: dict[str, str] = {}
+    descriptions: dict[str, str] = {}
     for name, module in modules.items():
         short = name.rpartition(".")[2].removeprefix("w2s_file_")
         held = dict(vars(module))
-        own = [v for v in held.values() if isinstance(v, type) and v.__module__ == name]
-        for holder, values in [(short, held), *((c.__name__, dict(vars(c))) for c in own)]:
+        classes = [v for v in held.values() if isinstance(v, type) and v.__module__ == name]
+        for holder, values in [(short, held), *((c.__name__, dict(vars(c))) for c in classes)]:
             describe = _Describer(set(modules))
-            found |= {f"{holder}.{k}": describe(v) for k, v in values.items() if not k.startswith("__")}
-    return found
+            descriptions |= {f"{holder}.{k}": describe(v) for k, v in values.items() if not k.startswith("__")}
+    return descriptions
 
 
 def changed(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
     """Returns the names whose description is another one now, or was not there; an import is no state."""
-    return sorted(name for name, said in after.items() if said != "module" and before.get(name) != said)
+    return sorted(
+        name for name, description in after.items() if description != "module" and before.get(name) != description
+    )
 
 
 def _modules(name: str) -> list[types.ModuleType]:
@@ -80,7 +82,7 @@ class _Describer:
             return self(value.get_state())
         if torch is not None and isinstance(value, torch.Tensor):
             return self(value.detach().cpu().double().numpy())
-        own = type(value).__module__ in self.modules or (torch is not None and isinstance(value, torch.nn.Module))
-        if own and hasattr(value, "__dict__") and not isinstance(value, type):
+        of_plugin = type(value).__module__ in self.modules or (torch is not None and isinstance(value, torch.nn.Module))
+        if of_plugin and hasattr(value, "__dict__") and not isinstance(value, type):
             return f"{type(value).__name__} {self(vars(value))}"
         return repr(value) if type(value).__module__ == "itertools" else type(value).__name__

@@ -1,4 +1,4 @@
-"""What a student must keep to. The docstring of a check is what it expects."""
+"""What a student must keep to, on each kind of task that it serves. The docstring of a check is what it expects."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from w2s_bench import exchange
 from w2s_bench.cells import entry_recipe
 from w2s_bench.conformance.findings import Failed, Skipped, once
-from w2s_bench.conformance.settings import RECIPE, SEED, Place, Placed
+from w2s_bench.conformance.places import RECIPE, SEED, Place, Placed
 from w2s_bench.conformance.trial import streams
 from w2s_bench.errors import UsageError
 from w2s_bench.interfaces import Backbone, FitContext
@@ -23,7 +24,7 @@ EXTRA = 3
 
 
 class Subject(Placed):
-    """A student, with a backbone that has read texts of the first task that it reads."""
+    """A student, with a backbone that has read texts of the first task of its kind that it reads."""
 
     def backbone(self, seed: int = SEED) -> Backbone:
         """Returns a fresh backbone, with torch's stream as the harness seeds it."""
@@ -145,39 +146,60 @@ def identity(subject: Subject) -> str:
     return ", ".join(f"{k} {v}" for k, v in made.identity.items())[:60] or "empty"
 
 
+def decodes(subject: Subject) -> str:
+    """Answers that it encodes and decodes are the same texts."""
+    place, made, _ = subject.read
+    if place.task.kind != "generation":
+        raise Skipped("the task asks for no texts")
+    if made.decode is None or made.end_id is None:
+        raise Failed("its backbone has no `decode` and `end_id`", "give both, or leave generation out of its `kinds`")
+    answers = np.asarray(place.splits["test"].truth)[:TEXTS].tolist()
+    decoded = list(made.decode(made.encode(answers)))
+    wrong = next(((a, b) for a, b in zip(answers, decoded, strict=False) if a.split() != str(b).split()), None)
+    if len(decoded) != len(answers) or wrong:
+        came = f"{wrong[1]!r:.30} came for {wrong[0]!r:.30}" if wrong else f"{len(decoded)} came for {len(answers)}"
+        raise Failed(came, "see that `decode` undoes `encode`, without special tokens")
+    return f"{answers[0]!r:.40}"
+
+
 def trains(subject: Subject) -> str:
-    """Finetuned twice it predicts the same probabilities, bit for bit."""
+    """Finetuned twice it predicts the same probabilities, bit for bit; in a generation task it writes the same."""
     place = subject.read[0]
     first, second = (_finetuned(subject, place, subject.recipe) for _ in range(2))
-    _valid(first)
-    if not torch.equal(first, second):
-        raise Failed(f"predictions differ by up to {float((first - second).abs().max()):.2g}", "draw nothing by itself")
-    return f"tune={subject.recipe.tune}"
+    _valid(first, place)
+    if not np.array_equal(first, second):
+        raise Failed(f"{sum(map(np.any, first != second))} of {len(first)} differ", "draw nothing by itself")
+    return f"tune={subject.recipe.tune} on the task {place.task.name}"
 
 
 def probes(subject: Subject) -> None:
-    """A head on its frozen features predicts probabilities."""
+    """A head on its frozen features predicts likewise."""
     place = subject.read[0]
-    _valid(_finetuned(subject, place, replace(subject.recipe, tune="probe")))
+    _valid(_finetuned(subject, place, replace(subject.recipe, tune="probe")), place)
 
 
-CHECKS = (encodes, width, padding, same_seed, pretrained, fresh_copies, identity, trains, probes)
+CHECKS = (encodes, width, padding, same_seed, pretrained, fresh_copies, identity, decodes, trains, probes)
+OF_A_KIND = (decodes, trains, probes)
+"""What depends on the kind of task; the rest is checked on the first kind alone."""
 
 
-def _finetuned(subject: Subject, place: Place, recipe: Any) -> Tensor:
-    from w2s_bench.training.finetune import finetune
+def _finetuned(subject: Subject, place: Place, recipe: Any) -> np.ndarray:
+    """Returns what a student finetuned on the truth predicts: probabilities [N, C], or texts [N]."""
+    from w2s_bench.training.finetune import finetune, hard_labels
 
-    split = place.splits["transfer"]
-    labels = torch.nn.functional.one_hot(torch.as_tensor(np.asarray(split.truth)).long(), place.task.n_classes).float()
+    split, test = place.splits["transfer"], place.splits["test"].inputs
     with streams(SEED):
         backbone = subject.entry.build(subject.options).backbone(SEED)
-        fitted = finetune(backbone, split.inputs, labels, FitContext(place.task, SEED, recipe))
-        return fitted.predict(place.splits["test"].inputs)
+        inputs, labels = hard_labels(place.task, split.inputs, np.asarray(split.truth))
+        fitted = finetune(backbone, inputs, labels, FitContext(place.task, SEED, recipe))
+        return np.array(fitted.answer(test)) if place.task.kind == "generation" else fitted.predict(test).numpy()
 
 
-def _valid(predictions: Tensor) -> None:
-    total = predictions.sum(-1)
-    if not bool(predictions.isfinite().all()) or bool(((total - 1).abs() > 1e-3).any()):
+def _valid(predictions: np.ndarray, place: Place) -> None:
+    if place.task.kind == "generation":
+        if predictions.shape != (len(place.splits["test"].inputs),) or predictions.dtype.kind != "U":
+            raise Failed(f"{predictions.dtype} {list(predictions.shape)} came", "see that `decode` returns texts")
+    elif exchange.improbable_rows(predictions).any():
         raise Failed("rows are not finite or do not sum to 1", "see that its features stay small and finite")
 
 

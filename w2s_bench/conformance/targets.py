@@ -60,7 +60,7 @@ def _of_folder(folder: Path) -> list[str]:
     """Returns the modules that a distribution's folder names as entry points, importable from now on."""
     project = folder / "pyproject.toml"
     if not project.is_file():
-        raise UsageError(f"{folder}: no pyproject.toml here; name a .py file, or a folder that holds a distribution")
+        raise UsageError(f"{folder}: no pyproject.toml here; name a .py file, or a folder with a distribution in it")
     try:
         points = tomllib.loads(project.read_text())["project"]["entry-points"][loading.GROUP]
         modules = [str(value).partition(":")[0] for value in points.values()]

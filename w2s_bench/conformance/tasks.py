@@ -181,7 +181,7 @@ def _difference(one: Split, two: Split) -> str:
 
 
 def _runs(truth: np.ndarray) -> float:
-    """Returns how many standard deviations the number of runs lies off what a random order has (Wald & Wolfowitz).
+    """Returns how many standard deviations the number of runs is off what a random order has (Wald & Wolfowitz).
 
     For more classes than two: neighbours that are equal, as a share, against what their frequencies give.
     """

@@ -1,6 +1,7 @@
-"""The toy problem that plugins are tried on: made of nothing, fitted in a tenth of a second.
+"""Toy problems that plugins are tried on, one of each kind of task: made of nothing, fitted in a tenth of a second.
 
-Texts are eight words out of sixty-four; each word has a value, and the class is whether the values sum above zero.
+Texts are eight words out of sixty-four, and each word has a value. Classification: is their sum above zero?
+Preference: whose sum is larger? Generation (toy_answers.py): the last two words, in reverse.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ def ids_of(texts: list[str]) -> np.ndarray:
     return np.array([[int(w[1:]) for w in t.split()] for t in texts]).reshape(len(texts), 8)
 
 
-def truth_of(texts: list[str]) -> np.ndarray:
-    """Returns classes [N]."""
-    return (VALUES[ids_of(texts)].sum(1) > 0).astype(np.int64)
+def sums_of(texts: list[str]) -> np.ndarray:
+    """Returns sums of values [N]."""
+    return VALUES[ids_of(texts)].sum(1)
 
 
 def coin(text: str, salt: str) -> float:
@@ -38,31 +39,45 @@ class ToyTask:
     """Sums of word values above zero."""
 
     kind: ClassVar[str] = "classification"
+    class_names: ClassVar[list[str]] = ["below", "above"]
 
     def fingerprint(self) -> str:
         """Returns the version."""
-        return "toy-1"
+        return f"toy-{self.kind}-1"
 
     def load(self, seed: int, sizes: Sizes) -> tuple[list[str], dict[str, Split]]:
-        """Returns the classes below and above, and the splits."""
+        """Returns the classes and the splits."""
         rng = np.random.default_rng(seed)
-        wanted = {
-            "supervision": sizes.n_supervision,
-            "transfer": sizes.n_transfer,
-            "validation": sizes.n_validation,
-            "test": sizes.n_test,
-        }
-        splits, start = {}, 0
-        total = sum(wanted.values())
+        counts = (sizes.n_supervision, sizes.n_transfer, sizes.n_validation, sizes.n_test)
+        total = 2 * sum(counts) if self.kind == "preference" else sum(counts)
         drawn = np.unique(rng.integers(0, 64, (2 * total, 8)), axis=0)
-        drawn = drawn[rng.permutation(len(drawn))]
-        for name, size in wanted.items():
-            rows = drawn[start : start + size]
-            texts = [" ".join(WORDS[i] for i in row) for row in rows]
-            inputs = Inputs([f"toy-{start + i}" for i in range(size)], texts, None, rows.max(1).astype(float))
-            splits[name] = Split(inputs, truth_of(texts))
+        rows = iter(drawn[rng.permutation(len(drawn))])
+        splits, start = {}, 0
+        for name, size in zip(("supervision", "transfer", "validation", "test"), counts, strict=True):
+            words = [next(rows) for _ in range(size)]
+            text = [" ".join(WORDS[i] for i in row) for row in words]
+            other = [" ".join(WORDS[i] for i in next(rows)) for _ in words] if self.kind == "preference" else None
+            ids = [f"toy-{start + i}" for i in range(size)]
+            inputs = Inputs(ids, text, other, np.array([row.max() for row in words], dtype=float))
+            splits[name] = Split(inputs, self.truth(inputs))
             start += size
-        return ["below", "above"], splits
+        return list(self.class_names), splits
+
+    def truth(self, inputs: Inputs) -> np.ndarray:
+        """Returns classes [N]."""
+        return (sums_of(inputs.text) > 0).astype(np.int64)
+
+
+class ToyPairs(ToyTask):
+    """Which of two texts has the larger sum?"""
+
+    kind: ClassVar[str] = "preference"
+    class_names: ClassVar[list[str]] = ["first", "second"]
+
+    def truth(self, inputs: Inputs) -> np.ndarray:
+        """Returns 1 where the other text is better, [N]."""
+        assert inputs.other is not None
+        return (sums_of(inputs.other) > sums_of(inputs.text)).astype(np.int64)
 
 
 class ToySupervisor:
@@ -93,8 +108,11 @@ class ToySupervisor:
         return np.stack([1 - p, p], 1)
 
     def reward(self, inputs: Inputs, answers: np.ndarray) -> np.ndarray:
-        """Returns [N] the probability of each answer."""
-        return self.label(inputs)[np.arange(len(inputs)), np.asarray(answers)]
+        """Returns [N] the probability of each class, or half the log-odds of each candidate."""
+        p, answers = self.label(inputs), np.asarray(answers)
+        if inputs.other is None:
+            return p[np.arange(len(inputs)), answers]
+        return np.where(answers == 1, 1, -1) * np.log(p[:, 1] / p[:, 0]) / 2
 
     def correct(self, inputs: Inputs, answers: np.ndarray) -> np.ndarray:
         """Returns [N] what it thinks itself, flips apart."""
@@ -109,10 +127,13 @@ class ToySupervisor:
         self.weights = np.array(json.loads((folder / "weights.json").read_text()))
 
     def _counts(self, inputs: Inputs) -> np.ndarray:
-        x = np.zeros((len(inputs), 64))
-        np.add.at(x, (np.arange(len(inputs))[:, None], ids_of(inputs.text)), 1.0)
-        x[:, self.options.words :] = 0.0
-        return x
+        """Returns how often each known word occurs, [N, 64]; of pairs, how much oftener in the other text."""
+        counts = np.zeros((len(inputs), 64))
+        for texts, sign in ((inputs.text, -1.0 if inputs.other else 1.0), (inputs.other, 1.0)):
+            if texts:
+                np.add.at(counts, (np.arange(len(inputs))[:, None], ids_of(texts)), sign)
+        counts[:, self.options.words :] = 0.0
+        return counts
 
     def _clean(self, inputs: Inputs) -> np.ndarray:
         return 1 / (1 + np.exp(-4 * self._counts(inputs) @ self.weights))

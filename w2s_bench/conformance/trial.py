@@ -1,4 +1,4 @@
-"""One student trained on the toy problem, by the real training path, under whatever stack is asked."""
+"""One student trained on a toy problem of some kind, by the real training path, under whatever stack is asked."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from w2s_bench.conformance.toy import ToyStudent, ToySupervisor, ToyTask
+from w2s_bench.conformance.toy import ToyStudent
+from w2s_bench.conformance.toy_kinds import toys_of
 from w2s_bench.interfaces import FitContext, Inputs, Recipe, Sizes, Split, TaskInfo
 from w2s_bench.seeds import derive
+from w2s_bench.training.answers import with_candidates
 from w2s_bench.training.loop import StageContext, train_student
 from w2s_bench.training.meter import Meter
 from w2s_bench.training.pool import FrozenSupervisor, Pool
@@ -35,7 +37,7 @@ class Trial:
     """What one fit left behind."""
 
     predictions: np.ndarray
-    """[N, C] on the test split."""
+    """[N, C] on the test split, or [N] texts."""
     steps: int
     """Optimiser steps, of all rounds and twins."""
     touched: set[str] = field(default_factory=set)
@@ -43,43 +45,54 @@ class Trial:
 
 
 def trial(
-    members: Sequence[tuple[str, Callable[[], Any]]], supervisors: int = 1, variant: str = "plain", ambient: int = 0
+    members: Sequence[tuple[str, Callable[[], Any]]],
+    supervisors: int = 1,
+    variant: str = "plain",
+    ambient: int = 0,
+    kind: str = "classification",
 ) -> Trial:
     """Returns what a student, trained under a stack of (name, factory), predicts.
 
-    `variant`: `plain`; `abstaining` supervisors that leave every eighth example open; `pairs`; `three` classes.
-    `ambient` seeds the global generators, which must not matter.
+    `variant`: `plain`; `abstaining` supervisors that leave every eighth example open; `three` classes.
+    `ambient` seeds the global generators, which must not matter. `kind` is the kind of task.
     """
-    splits, votes = _splits(variant), _votes(variant, supervisors)
-    classes = votes["transfer"].shape[-1]
-    task = TaskInfo("toy", "preference" if variant == "pairs" else "classification", classes, list("abc"[:classes]))
+    task = toy_info(kind, 3 if variant == "three" else 2)
+    voted = {split: _voted(kind, variant, supervisors, split) for split in ("transfer", "validation")}
     rngs = {name: torch.Generator().manual_seed(derive(SEED, "mitigation", name)) for name, _ in members}
     meter, touched = Meter(), set[str]()
-    strong, small = (ToyStudent(ToyStudent.Options(width=w)) for w in (32, 16))
+    strong, small = (toys_of(kind).student(ToyStudent.Options(width=w)) for w in (32, 16))
     backbones = {"strong": (strong.backbone, RECIPE), INTERMEDIATE: (small.backbone, RECIPE)}
     stage = StageContext(task, SEED, meter, backbones)
 
     def features() -> torch.Tensor:
         touched.add("features")
         with torch.random.fork_rng():
-            return stage.student("strong", Stack([], {})).features(splits["transfer"])
+            return stage.student("strong", Stack([], {})).features(_drawn(kind)["transfer"].inputs)
 
     frozen = [
-        FrozenSupervisor(f"toy_{k}", functools.partial(Watched, s, touched), meter) for k, s in _fitted(supervisors)
+        FrozenSupervisor(f"toy_{k}", functools.partial(Watched, s, touched), meter)
+        for k, s in enumerate(_fitted(kind, supervisors))
     ]
-    pool = Pool(
-        task, splits["transfer"], votes["transfer"], splits["validation"], votes["validation"], frozen, rngs, features
-    )
+    pool = Pool(task, *voted["transfer"], *voted["validation"], frozen, rngs, features)
+    test = _drawn(kind)["test"].inputs
     with streams(ambient):
         fitted = train_student(stage, Stack(members, rngs), pool)
-        return Trial(fitted.predict(splits["test"]).numpy(), meter.steps, touched)
+        predictions = np.array(fitted.answer(test)) if kind == "generation" else fitted.predict(test).numpy()
+        return Trial(predictions, meter.steps, touched)
+
+
+def toy_info(kind: str, classes: int = 2) -> TaskInfo:
+    """Returns what plugins get to know of the toy task of a kind."""
+    return TaskInfo("toy", kind, *((0, []) if kind == "generation" else (classes, list("abc"[:classes]))))
 
 
 class Watched:
     """A toy supervisor that notes what it is asked."""
 
-    def __init__(self, supervisor: ToySupervisor, touched: set[str]) -> None:
+    def __init__(self, supervisor: Any, touched: set[str]) -> None:
         for what in ("label", "reward", "correct"):
+            if not hasattr(supervisor, what):
+                continue
             setattr(self, what, self._noting(what, getattr(supervisor, what), touched))
 
     @staticmethod
@@ -110,44 +123,39 @@ def streams(seed: int) -> Iterator[None]:
 
 
 @functools.cache
-def _drawn() -> dict[str, Split]:
-    return ToyTask().load(0, SIZES)[1]
-
-
-def _splits(variant: str) -> dict[str, Inputs]:
-    inputs = {name: split.inputs for name, split in _drawn().items()}
-    if variant != "pairs":
-        return inputs
-    return {n: Inputs(i.ids, i.text, i.text[1:] + i.text[:1], i.difficulty) for n, i in inputs.items()}
+def _drawn(kind: str) -> dict[str, Split]:
+    return toys_of(kind).task().load(0, SIZES)[1]
 
 
 @functools.cache
-def _fitted(supervisors: int) -> list[tuple[int, ToySupervisor]]:
-    split, task = _drawn()["supervision"], TaskInfo("toy", "classification", 2, ["below", "above"])
-    made = []
+def _fitted(kind: str, supervisors: int) -> list[Any]:
+    split, cls = _drawn(kind)["supervision"], toys_of(kind).supervisor
+    fitted = []
     for k, words in enumerate(KNOWN[:supervisors]):
-        supervisor = ToySupervisor(ToySupervisor.Options(words=words))
-        supervisor.fit(split.inputs, split.truth, FitContext(task, k, RECIPE))
+        context = FitContext(toy_info(kind), k, RECIPE)
+        supervisor, frozen = (cls(cls.Options(words=words)) for _ in range(2))
+        supervisor.fit(split.inputs, split.truth, context)
         with tempfile.TemporaryDirectory() as folder:  # frozen, as a cell would have it
             supervisor.save(Path(folder))
-            again = ToySupervisor(ToySupervisor.Options(words=words))
-            again.restore(Path(folder), FitContext(task, k, RECIPE))
-        made.append((k, again))
-    return made
+            frozen.restore(Path(folder), context)
+        fitted.append(frozen)
+    return fitted
 
 
-@functools.cache
-def _votes(variant: str, supervisors: int) -> dict[str, torch.Tensor]:
-    votes = {}
-    for split in ("transfer", "validation"):
-        inputs = _drawn()[split].inputs
-        said = np.stack([s.label(inputs) for _, s in _fitted(supervisors)])
-        if variant == "three":
-            rng = np.random.default_rng(1)
-            share = rng.uniform(0.1, 0.9, said.shape[:2])
-            said = np.stack([said[..., 0], said[..., 1] * share, said[..., 1] * (1 - share)], -1)
-        elif variant == "abstaining":
-            for k in range(supervisors):
-                said[k, k::8] = np.nan
-        votes[split] = torch.from_numpy(said).float()
-    return votes
+def _voted(kind: str, variant: str, supervisors: int, split: str) -> tuple[Inputs, torch.Tensor]:
+    """Returns a split's inputs, and votes [S, N, C] for them; inputs are fresh, for candidates may be added to them."""
+    inputs = _drawn(kind)[split].inputs
+    if kind == "generation":
+        answers = [s.answer(inputs).tolist() for s in _fitted(kind, supervisors)]
+        if variant == "abstaining":
+            for k, row in enumerate(answers):
+                row[k::8] = [""] * len(row[k::8])
+        return with_candidates(inputs, answers)
+    votes = np.stack([s.label(inputs) for s in _fitted(kind, supervisors)])
+    if variant == "three":
+        share = np.random.default_rng(1).uniform(0.1, 0.9, votes.shape[:2])
+        votes = np.stack([votes[..., 0], votes[..., 1] * share, votes[..., 1] * (1 - share)], -1)
+    elif variant == "abstaining":
+        for k in range(supervisors):
+            votes[k, k::8] = np.nan
+    return inputs, torch.from_numpy(votes).float()
