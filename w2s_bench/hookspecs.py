@@ -7,25 +7,57 @@ Registration and observation hooks are implemented by plugin modules; mitigation
 # mypy: disable-error-code="empty-body"
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from w2s_bench import hookspec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from click import Group
     from torch import Tensor
 
     from w2s_bench import events
-    from w2s_bench.interfaces import Round
+    from w2s_bench.interfaces import Inputs, Round
     from w2s_bench.training.batches import Batch
-    from w2s_bench.training.loop import Problem
     from w2s_bench.training.pool import Pool
-    from w2s_bench.training.step import TrainableStudent
 
     Register = Callable[..., None]
     """`register(name, cls, **options)`; for metrics and suites `register(name, function or path)`."""
+
+
+class TrainableStudent(Protocol):
+    """A student in a loop of a mitigation's own: what `training.step.TrainableStudent` offers there."""
+
+    def losses(self, batch: Batch, progress: float, params: dict[str, Tensor] | None = None) -> Tensor:
+        """Returns losses [B] of targets that the stack decides, with these weights in place of the student's."""
+
+    def step(self, losses: Tensor, batch: Batch, chosen: Tensor | None = None) -> None:
+        """Takes one optimiser step down the weighted mean."""
+
+    def predict(self, inputs: Inputs) -> Tensor:
+        """Returns probabilities [N, C] on the CPU."""
+
+
+class Problem(Protocol):
+    """One round's training, as a loop of a mitigation's own gets it: what `training.loop.Problem` offers."""
+
+    pool: Pool
+    labels: Tensor
+    """[N, C], after all revisions."""
+    weights: Tensor
+    """[N]; 0 leaves an example out."""
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the round."""
+
+    def new_student(self) -> TrainableStudent:
+        """Returns a student to train; a second call gives a twin, with other initial weights."""
+
+    def batches(self) -> Iterator[tuple[Batch, float]]:
+        """Yields (batch, progress) for every step, ordered and changed by the stack."""
+
 
 # --- registration: `register(name, cls, **options)` names a plugin, with options that differ from its defaults
 

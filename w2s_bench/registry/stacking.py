@@ -7,14 +7,28 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from w2s_bench import hookspecs
 from w2s_bench.errors import UsageError, nearest
 from w2s_bench.interfaces import KINDS_WITH_CLASSES
 
-if TYPE_CHECKING:
-    from w2s_bench.registry import Registration
+
+class Registered(Protocol):
+    """What is asked of a registered entry here; `registry.Registration` has it."""
+
+    @property
+    def kind(self) -> str:
+        """Kind of plugin."""
+
+    @property
+    def name(self) -> str:
+        """Registered name."""
+
+    @property
+    def cls(self) -> type:
+        """The plugin's class."""
+
 
 MARK = "w2s_bench_impl"
 EMPTY_STACK = "naive"
@@ -127,7 +141,7 @@ def problem_of_arguments(hook: str, where: str, parameters: list[inspect.Paramet
     return None
 
 
-def check_stack(registrations: Sequence[Registration], n_supervisors: int) -> None:
+def check_stack(registrations: Sequence[Registered], n_supervisors: int) -> None:
     """Raises UsageError if a stack cannot work; the members are in config order."""
     names = [r.name for r in registrations]
     stack = f"mitigation=[{','.join(names)}]"
@@ -152,7 +166,7 @@ def check_stack(registrations: Sequence[Registration], n_supervisors: int) -> No
             raise UsageError(f"{stack}: '{r.name}' needs several supervisors; give them as supervisor=[a,b,c]")
 
 
-def check_kind(task: str, kind: str, registrations: Sequence[Registration]) -> None:
+def check_kind(task: str, kind: str, registrations: Sequence[Registered]) -> None:
     """Raises UsageError if an entry does not serve the task's kind."""
     for r in registrations:
         served = getattr(r.cls, "kinds", KINDS_WITH_CLASSES)
@@ -168,7 +182,7 @@ LOOP_HOOKS = ("order_examples", "training_batch", "training_targets", "training_
 
 
 def _check_loop(
-    stack: str, registrations: Sequence[Registration], members: dict[str, tuple[Implementation, ...]]
+    stack: str, registrations: Sequence[Registered], members: dict[str, tuple[Implementation, ...]]
 ) -> None:
     for owner in registrations:
         if not any(i.hook == "fit_student" for i in members[owner.name]):
@@ -188,7 +202,7 @@ ASKED = ("correct", "reward")
 
 
 def check_asked(
-    mitigations: Sequence[Registration], supervisors: Sequence[Registration], all_supervisors: Sequence[Registration]
+    mitigations: Sequence[Registered], supervisors: Sequence[Registered], all_supervisors: Sequence[Registered]
 ) -> None:
     """Raises UsageError if a mitigation asks for what no supervisor of its cell offers."""
     for r in mitigations:
@@ -203,6 +217,6 @@ def check_asked(
             )
 
 
-def _lacks(supervisor: Registration, need: str) -> str | None:
+def _lacks(supervisor: Registered, need: str) -> str | None:
     methods = (need, "save", "restore")
     return next((m for m in methods if not callable(getattr(supervisor.cls, m, None))), None)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from w2s_bench.board.render.formatting import BoardContent
 from w2s_bench.board.render.text import as_csv, as_json, as_latex, as_markdown, as_table
 from w2s_bench.errors import UsageError
-
-if TYPE_CHECKING:
-    from w2s_bench.board.build import Board
 
 FORMATS = ("table", "json", "md", "csv", "latex", "html")
 
 
-def render(board: Board, format: str = "table", *, wide: bool = False, width: int = 100, colour: bool = False) -> str:
+def render(
+    board: BoardContent, format: str = "table", *, wide: bool = False, width: int = 100, colour: bool = False
+) -> str:
     """Returns the board's text in one of FORMATS; `wide`, `width` (columns) and `colour` concern the table alone."""
     if format == "table":
         return as_table(board, wide, width, colour)

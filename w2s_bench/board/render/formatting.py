@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
+
+from w2s_bench.store.records import Record
 
 Row = dict[str, Any]
 """A row of `overall` or of `rows` in a board's data."""
+
+
+class BoardContent(Protocol):
+    """What is rendered; `w2s_bench.board.Board` has it."""
+
+    data: dict[str, Any]
+    records: list[list[Record]]
+
+    @property
+    def cells(self) -> list[list[dict[str, Any]]]:
+        """What the page shows when a row is opened."""
+
+    @property
+    def notes(self) -> list[str]:
+        """One line for each thing that a reader should know."""
 
 
 def number(value: float | None, digits: int = 3, sign: bool = False) -> str:

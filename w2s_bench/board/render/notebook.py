@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING
 
+from w2s_bench.board.render.formatting import BoardContent
 from w2s_bench.board.render.table import FOOT, Section, head, sections
 from w2s_bench.board.render.text import notes_shown
 from w2s_bench.store.escape import plain
 
-if TYPE_CHECKING:
-    from w2s_bench.board.build import Board
 
-
-def as_fragment(board: Board) -> str:
+def as_fragment(board: BoardContent) -> str:
     """Returns the board's tables as HTML elements: the first one open, those of single groups folded away."""
     lines = [_paragraph(line) for line in head(board.data)]
     for index, section in enumerate(sections(board.data)):

@@ -8,20 +8,17 @@ import json
 import re
 from collections.abc import Sequence
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from w2s_bench.board.labels import varied_words
 from w2s_bench.board.render.columns import CELLS, OVERALL, Column, columns_of
 from w2s_bench.board.render.details import Shared, details_of
-from w2s_bench.board.render.formatting import Row, look_of
+from w2s_bench.board.render.formatting import BoardContent, Row, look_of
 from w2s_bench.board.render.interval_svg import Range, draw_interval, range_of_differences
 from w2s_bench.board.render.plots import draw_plot
 from w2s_bench.board.render.table import by_varied, head
 from w2s_bench.errors import UsageError
 from w2s_bench.store.escape import plain
-
-if TYPE_CHECKING:
-    from w2s_bench.board.build import Board
 
 CAPTIONS = {
     "mitigations": "Overall PGR of each mitigation with its 95 % interval; coloured where it is separable from naive",
@@ -34,7 +31,7 @@ CAPTIONS = {
 """The pictures of the page: those that need no predictions."""
 
 
-def as_page(boards: Sequence[Board], pictures: bool = True) -> str:
+def as_page(boards: Sequence[BoardContent], pictures: bool = True) -> str:
     """Returns the page over these boards, a suite each."""
     from jinja2 import Environment, PackageLoader
     from markupsafe import Markup
@@ -90,7 +87,7 @@ def _script_json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _board(board: Board, pictures: bool) -> dict[str, Any]:
+def _board(board: BoardContent, pictures: bool) -> dict[str, Any]:
     from markupsafe import Markup
 
     data = board.data
@@ -127,7 +124,7 @@ def _scoped(svg: str, name: str) -> str:
     return re.sub(r">\s+<", "><", svg)
 
 
-def _rows(boards: Sequence[Board], names: list[str]) -> tuple[list[dict[str, Any]], list[Any], list[Any]]:
+def _rows(boards: Sequence[BoardContent], names: list[str]) -> tuple[list[dict[str, Any]], list[Any], list[Any]]:
     """Returns the rows of all boards, what opens from each, and the values that those share."""
     rows, details = [], []
     shared = Shared()

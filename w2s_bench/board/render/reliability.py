@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from w2s_bench import exchange
 from w2s_bench.board.render.drawing import GROUPS_AT_MOST, named
+from w2s_bench.board.render.formatting import BoardContent
 from w2s_bench.board.rows import group_of
 from w2s_bench.board.statistics import half_width
 from w2s_bench.store.records import Record, shared_test
 from w2s_bench.store.verify import file_of, probabilities_of
-
-if TYPE_CHECKING:
-    from w2s_bench.board.build import Board
 
 BINS = 15
 """Of confidence, as many and as wide as those of the metric `ece`."""
@@ -22,7 +20,7 @@ LEAST = 30
 """Test examples, over all seeds, that a bin needs to be shown."""
 
 
-def with_reliability(board: Board, notes: list[str]) -> dict[str, Any]:
+def with_reliability(board: BoardContent, notes: list[str]) -> dict[str, Any]:
     """Returns the board's data with the curves of the plot `reliability` added, a group each.
 
     Groups without one are left out: sealed tasks have no scores, answers in words no probabilities. Files that cannot

@@ -5,28 +5,25 @@ from __future__ import annotations
 import csv
 import io
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from w2s_bench.board.render import columns
 from w2s_bench.board.render.columns import CELLS, OVERALL
-from w2s_bench.board.render.formatting import look_of
+from w2s_bench.board.render.formatting import BoardContent, look_of
 from w2s_bench.board.render.table import FOOT, Section, head, sections
 from w2s_bench.store import escape as untrusted
-
-if TYPE_CHECKING:
-    from w2s_bench.board.build import Board
 
 NOTES_SHOWN = 12
 NAME_WIDTH = 22
 """Columns that names have beside the longest numbers on a terminal of 100."""
 
 
-def as_json(board: Board) -> str:
+def as_json(board: BoardContent) -> str:
     """Returns the board's data; the same bytes for the same records."""
     return json.dumps(board.data, indent=1, sort_keys=False, allow_nan=False, ensure_ascii=True) + "\n"
 
 
-def _notes(board: Board) -> list[str]:
+def _notes(board: BoardContent) -> list[str]:
     return notes_shown(board.notes, "; --format json has them all")
 
 
@@ -36,7 +33,7 @@ def notes_shown(notes: list[str], where: str = "") -> list[str]:
     return notes[:NOTES_SHOWN] + ([f"and {more} more lines like these{where}"] if more > 0 else [])
 
 
-def as_table(board: Board, wide: bool = False, width: int = 100, colour: bool = False) -> str:
+def as_table(board: BoardContent, wide: bool = False, width: int = 100, colour: bool = False) -> str:
     """Returns tables for a terminal of this many columns; `wide` shows every column and takes the room it needs."""
     from rich import box
     from rich.console import Console
@@ -80,7 +77,7 @@ def _shown(section: Section, wide: bool) -> list[int]:
     return [k for k, column in enumerate(section.columns) if wide or not column.wide]
 
 
-def as_markdown(board: Board) -> str:
+def as_markdown(board: BoardContent) -> str:
     """Returns GitHub Markdown tables."""
     lines = [f"{untrusted.markdown(line)}  " for line in head(board.data)]
     for section in sections(board.data):
@@ -94,7 +91,7 @@ def as_markdown(board: Board) -> str:
     return "\n".join(lines) + "\n"
 
 
-def as_latex(board: Board) -> str:
+def as_latex(board: BoardContent) -> str:
     """Returns booktabs tables, shrunk where wider than the text; the document needs the four packages of its head."""
     lines = ["% needs \\usepackage{booktabs,graphicx,textcomp} and \\usepackage[T1]{fontenc}"]
     for line in [*head(board.data), *FOOT, *_notes(board)]:
@@ -115,7 +112,7 @@ def as_latex(board: Board) -> str:
     return "\n".join(lines) + "\n"
 
 
-def as_csv(board: Board) -> str:
+def as_csv(board: BoardContent) -> str:
     """Returns one line for each row, the overall rows first (their `task` is empty), with every column there is."""
     varied = tuple(board.data.get("varied", ()))
     out = io.StringIO()
