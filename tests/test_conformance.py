@@ -7,6 +7,7 @@ import re
 import runpy
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from support.hf_models import make
 from w2s_bench.cli.main import cli
 from w2s_bench.conformance import check
 from w2s_bench.conformance.findings import WIDTH
+from w2s_bench.conformance.state import changed, kept
 from w2s_bench.conformance.tasks import _runs
 from w2s_bench.conformance.trial import trial
 from w2s_bench.errors import UsageError
@@ -48,7 +50,7 @@ def needed(tmp_path_factory):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_plugin_conforms(name, needed):
     report = check(name, registry=REGISTRY, options=needed.get(name, dict)())
-    assert report.passed, report
+    assert report.passed, str(report)
     assert sum(f.status == "pass" for p in report.plugins for f in p.findings) >= 2 * len(report.plugins), report
 
 
@@ -203,3 +205,17 @@ def test_random_orders_are_not_suspected():
 def test_a_check_of_nothing_is_refused():
     with pytest.raises(UsageError, match="nor is there a file, a folder or a module"):
         check("nothing_of_this_name", registry=REGISTRY)
+
+
+def test_state_in_the_defaults_of_any_function_is_seen(monkeypatch):
+    module = types.ModuleType("w2s_file_keeps")
+    code = "def one(x, kept=[]): pass\ndef two(x, kept=[]): pass\nclass It:\n    def three(self, kept={}): pass"
+    exec(code, module.__dict__)
+    module.It.__module__ = module.__name__
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    for function, name in ((module.one, "keeps.one"), (module.two, "keeps.two"), (module.It.three, "It.three")):
+        before = kept(module.It)
+        assert changed(before, kept(module.It)) == []
+        (value,) = function.__defaults__
+        value.append(1) if isinstance(value, list) else value.update(a=1)
+        assert changed(before, kept(module.It)) == [name]

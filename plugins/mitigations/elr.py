@@ -1,6 +1,7 @@
 """Early-learning regularisation: the student keeps to what it predicted before it began to memorise."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from w2s_bench import hookimpl
 
@@ -28,7 +29,7 @@ class EarlyLearning:
 
     def __init__(self, options):
         self.options = options
-        self.average = None
+        self.average: Any = None
 
     @hookimpl
     def weigh_examples(self, labels):

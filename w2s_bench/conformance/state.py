@@ -53,7 +53,8 @@ class _Describer:
 
     def __init__(self, modules: set[str]) -> None:
         self.modules = modules
-        self.seen: set[int] = set()
+        self.seen: dict[int, Any] = {}
+        """By id; kept here, for the id of what is gone is given to the next."""
 
     def __call__(self, value: Any) -> str:
         if isinstance(value, PLAIN):
@@ -62,7 +63,7 @@ class _Describer:
             return "module"
         if id(value) in self.seen:
             return "seen above"
-        self.seen.add(id(value))
+        self.seen[id(value)] = value
         if isinstance(value, types.FunctionType):
             return f"function {self((value.__defaults__, value.__kwdefaults__))}"
         if isinstance(value, Mapping):
