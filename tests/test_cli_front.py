@@ -261,11 +261,8 @@ def test_hydras_own_options(tmp_path, monkeypatch):
     assert re.search(r"^mitigation:\n  gce:\n    name: gce\n    q: 0.5$", shown, re.M)
     assert "mitigation/naive" in hydra("run", "--info", "defaults")
     shown = hydra("run", "--help")
-    assert (
-        re.search(r"^mitigation: .*\baux_confidence\b", shown, re.M)
-        and "-m 'mitigation=[naive]" in shown
-        and "--retry failed" in shown
-    )
+    assert re.search(r"^mitigation: .*\baux_confidence\b", shown, re.M)
+    assert "-m 'mitigation=[naive]" in shown and "--retry failed" in shown
     assert sorted(p.name for p in tmp_path.iterdir()) == ["hardware"]  # no outputs/ folder
 
 
