@@ -169,6 +169,9 @@ JSON = st.recursive(
 @given(JSON)
 @example(r"\${a}\\")
 @example("a${oc.env:HOME}")
+@example(["a\\", "b"])
+@example({"k": "\\"})
+@example(": ")
 @example({"größe:1": ["null", "1e5", "it's, 'so'"]})
 def test_written_values_are_read_again(value):
     (axis,) = overrides.parse([overrides.as_override("k", value)], False, lambda group: [])

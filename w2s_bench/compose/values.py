@@ -193,7 +193,8 @@ def _key(key: str) -> str:
 
 
 def _is_plain(text: str) -> bool:
-    if not text:
+    # a last backslash would escape the comma or the bracket that follows in a list, and outer blanks are trimmed
+    if not text or text[-1] == "\\" or text != text.strip(BLANK):
         return False
     try:
         override = parse_hydra(f"k={text}")
