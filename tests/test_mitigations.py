@@ -38,7 +38,9 @@ def pool_of(labels=LABELS, difficulty=None, critic=None, seed=0):
     inputs = Inputs([str(i) for i in range(n)], [f"t{i}" for i in range(n)], None, difficulty)
     asked = [FrozenSupervisor("critic", lambda: critic, Meter())]
     rngs = {"m": torch.Generator().manual_seed(seed)}
-    return Pool(TASK, inputs, labels[None], inputs, labels[None], asked, rngs, lambda: torch.zeros(n, 4))
+    return Pool(
+        TASK, inputs, labels[None], inputs, labels[None], asked, rngs, lambda inputs: torch.zeros(len(inputs), 4)
+    )
 
 
 def one(cls, **options):

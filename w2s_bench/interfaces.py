@@ -93,7 +93,7 @@ class TaskInfo:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Size of each split, at most. Every task has these options."""
+    """Size of each split, at most."""
 
     n_supervision: int = 4000
     """Examples with ground truth that supervisors learn from."""
@@ -103,6 +103,14 @@ class Sizes:
     """Weakly labelled examples for mitigations that select."""
     n_test: int = 3000
     """Examples on which everything is scored."""
+
+
+@dataclass(frozen=True)
+class TaskOptions(Sizes):
+    """Options that every task has."""
+
+    n_gold: int = 0
+    """Examples of the supervision split whose truth is given to mitigations that declare the need `ground_truth`."""
 
 
 @dataclass(frozen=True)
@@ -245,9 +253,9 @@ class Mitigation(Protocol):
     """
 
 
-NEEDS = frozenset(
-    {"features", "several_supervisors", "reward", "correct", "unlabelled", "intermediate_students", "ground_truth"}
-)
+ASKED = ("correct", "label", "reward")
+"""Needs that a supervisor meets by offering a method of that name, and by coming back from what it saved."""
+NEEDS = frozenset({*ASKED, "features", "several_supervisors", "intermediate_students", "ground_truth"})
 
 
 @dataclass(frozen=True)
@@ -258,6 +266,8 @@ class Round:
     """`strong`, or a name out of `students`."""
     labels: str = "votes"
     """`votes` (combined), or `previous` (what the last round's student predicts)."""
+    objective: str = "labels"
+    """`labels`, or `text`: the language-model loss on the transfer texts, without labels, weights or other hooks."""
     examples: Any = None
     """Positions in the pool [any number], or None for all."""
     fresh: bool = True

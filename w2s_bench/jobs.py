@@ -3,6 +3,7 @@
     job.json                the `Job` below
     in/<split>.parquet      inputs without truth (`exchange.write_inputs`)
     in/truth.npy            [N] ints: supervise gets the supervision split's, ceiling the transfer split's, train none
+    in/gold.parquet, .npy   train, for mitigations that declare `ground_truth` alone: the gold budget
     in/votes.npz            train: `transfer` and `validation`, [S, N, C] floats
     in/supervisors/<k>/     train: what supervisor k saved of itself, where it saved anything
     out/votes.npz           supervise: `transfer`, `validation`, `test`, [N, C]; a row of NaN abstains

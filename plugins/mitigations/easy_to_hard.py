@@ -16,7 +16,8 @@ class EasyToHard:
 
     Source: Bengio et al. 2009; the root pace is Platanios et al. 2019, arXiv 1903.09848, eq. 7; under weak supervision
     Sun et al., arXiv 2403.09472, and Hase et al., arXiv 2401.06751. Formula: at progress t a pass covers the easiest
-    share c(t), from `start` at 0 to 1 at `until`. Defaults: fixed before any run. Cost: 1.
+    share c(t), from `start` at 0 to 1 at `until`. Defaults: fixed before any run. Cost: 1, by
+    loss about 2.
     """
 
     source = "Bengio et al. 2009; Sun et al. 2024, arXiv 2403.09472"
@@ -24,7 +25,7 @@ class EasyToHard:
     @dataclass
     class Options:
         by: str = "confidence"
-        """What is easy: `confidence` of the label, or `difficulty` where the task gives it."""
+        """What is easy: `confidence` of the label, `difficulty` where the task gives it, or `loss` out of fold."""
         pace: str = "root"
         """How the share grows: `root`, `linear` or `step`."""
         start: float = 0.25
@@ -33,8 +34,8 @@ class EasyToHard:
         """Progress at which all examples are in."""
 
         def __post_init__(self):
-            if self.by not in ("confidence", "difficulty"):
-                raise ValueError(f"by must be confidence or difficulty, not {self.by}")
+            if self.by not in ("confidence", "difficulty", "loss"):
+                raise ValueError(f"by must be confidence, difficulty or loss, not {self.by}")
             if self.pace not in PACES:
                 raise ValueError(f"pace must be one of {', '.join(PACES)}, not {self.pace}")
 
@@ -48,6 +49,8 @@ class EasyToHard:
 
         if self.options.by == "confidence":
             hardness = -labels.max(-1).values
+        elif self.options.by == "loss":  # of a student that learnt from the other half
+            hardness = -(labels * pool.cross_predict(labels).clamp(min=1e-8).log()).sum(-1)
         elif pool.inputs.difficulty is None:
             raise ValueError(f"task {pool.task.name} gives no difficulty; use mitigation.easy_to_hard.by=confidence")
         else:

@@ -71,5 +71,6 @@ def fit(load, recipe, inputs, task=TASK, labels=None, stack=(), cache="", seed=0
         labels = torch.eye(2)[torch.tensor([int(t.split()[0]) % 2 for t in inputs.text])]
     stage = StageContext(task, seed, Meter(), {"strong": (load, recipe)}, cache)
     rngs = {n: torch.Generator() for n, _ in stack}
-    pool = Pool(task, inputs, labels[None], inputs, labels[None], [], rngs, lambda: torch.zeros(len(inputs), 4))
+    votes = labels[None]
+    pool = Pool(task, inputs, votes, inputs, votes, [], rngs, None, lambda texts: torch.zeros(len(texts), 4))
     return train_student(stage, Stack(list(stack), rngs), pool)

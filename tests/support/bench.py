@@ -14,6 +14,7 @@ from w2s_bench.conformance.toy import ToyStudent, ToySupervisor, ToyTask
 from w2s_bench.interfaces import FitContext, Inputs, Recipe, Round, Sizes, Split, TaskInfo
 from w2s_bench.seeds import derive
 from w2s_bench.training.batches import Batch
+from w2s_bench.training.crossfit import CrossFit
 from w2s_bench.training.loop import StageContext, train_student
 from w2s_bench.training.meter import Meter
 from w2s_bench.training.pool import FrozenSupervisor, Pool
@@ -47,7 +48,7 @@ def data(seed: int = 0):
     return splits
 
 
-def student_of(members, supervisors, seed=0, recipe=RECIPE, width=128, meter=None, votes=None):
+def student_of(members, supervisors, seed=0, recipe=RECIPE, width=128, meter=None, votes=None, gold=None):
     """Returns the strong student trained under a stack; `members` are (name, object factory)."""
     splits = data(seed)
     inputs = splits["transfer"].inputs
@@ -61,7 +62,10 @@ def student_of(members, supervisors, seed=0, recipe=RECIPE, width=128, meter=Non
     model = ToyStudent(ToyStudent.Options(width=width))
     small = ToyStudent(ToyStudent.Options(width=16))
     stage = StageContext(TASK, seed, meter, {"strong": (model.backbone, recipe), "toy_small": (small.backbone, recipe)})
-    pool = Pool(TASK, inputs, votes, validation, own, asked, rngs, lambda: torch.zeros(len(inputs), 4))
+    features = stage.student("strong", Stack([], {})).features
+    pool = Pool(
+        TASK, inputs, votes, validation, own, asked, rngs, gold and (lambda: gold), features, CrossFit(stage, inputs)
+    )
     return train_student(stage, Stack(members, rngs), pool)
 
 
@@ -94,7 +98,7 @@ def stack_of(*classes, names: str = "abc") -> Stack:
 
 def pool_of(stack: Stack) -> Pool:
     inputs = Inputs(["x", "y", "z"], ["x", "y", "z"])
-    return Pool(TASK, inputs, VOTES, inputs, VOTES, [], stack.rngs, lambda: torch.zeros(3, 4))
+    return Pool(TASK, inputs, VOTES, inputs, VOTES, [], stack.rngs, None, lambda texts: torch.zeros(3, 4))
 
 
 def ask(stack: Stack, hook: str):

@@ -22,7 +22,7 @@ from w2s_bench.compose.settings import unknown_option
 from w2s_bench.errors import UsageError
 from w2s_bench.interfaces import Recipe
 from w2s_bench.registry import PLUGIN_KINDS, Registry
-from w2s_bench.registry.stacking import check_asked, check_kind, check_stack
+from w2s_bench.registry.stacking import check_asked, check_gold, check_kind, check_stack
 
 
 @dataclass
@@ -105,6 +105,7 @@ class Composer:
         supervisors, mitigations = entries["supervisor"], entries["mitigation"]
         key = tuple(e.name for e in supervisors), tuple(e.name for e in mitigations)
         self._check_kind(entries, protocol.metric)
+        check_gold(entries["task"][0].options["n_gold"], [self.registry.get("mitigation", n) for n in key[1]])
         if key not in self._checked:
             for name in key[0]:
                 if key[0].count(name) > 1:

@@ -19,12 +19,13 @@ from w2s_bench.conformance.places import kinds_served
 from w2s_bench.conformance.trial import INTERMEDIATE, RECIPE, SIZES, Trial, trial
 from w2s_bench.conformance.watch import REMEDY, Watch, counting, watched
 from w2s_bench.errors import UsageError, W2SError, nearest
+from w2s_bench.interfaces import ASKED
 from w2s_bench.registry import Registration, Registry, stacking
 
 OUTER, ENSEMBLE = "aux_confidence", "mean_ensemble"
 """Entries that a mitigation is stacked with: one that wraps the targets, and one that settles the votes."""
-ASKED = ("reward", "correct")
-"""Of what a supervisor offers, what a mitigation has to say that it needs."""
+WATCHED = {"features": "pool.features", "ground_truth": "pool.gold"}
+"""Of what a pool offers, what a mitigation has to say that it needs, as of what a supervisor does."""
 
 
 @dataclass
@@ -119,11 +120,11 @@ def state(subject: Subject) -> None:
 def needs(subject: Subject) -> str:
     """What it uses it declares in `needs`."""
     touched = subject.observed[0].touched
-    for what in ("features", *ASKED):
+    for what in (*WATCHED, *ASKED):
         if what in touched and what not in subject.needs:
-            source = "pool.features" if what == "features" else f"a supervisor's `{what}`"
+            source = WATCHED.get(what, f"a supervisor's `{what}`")
             raise Failed(f"it used {source}", f"declare needs = frozenset({{'{what}'}})")
-    idle = sorted({"features", *ASKED} & subject.needs - touched)
+    idle = sorted({*WATCHED, *ASKED} & subject.needs - touched)
     if idle:
         raise Noted(
             f"it declares {', '.join(idle)} and did not use it here", "leave out of `needs` what it does without"

@@ -17,17 +17,18 @@ import numpy as np
 from w2s_bench.interfaces import Backbone, FitContext, Inputs, Sizes, Split
 
 WORDS = [f"w{i}" for i in range(64)]
+NUMBERS = {word: number for number, word in enumerate(WORDS)}
 VALUES = np.random.default_rng(7).normal(size=64)
 
 
-def ids_of(texts: list[str]) -> np.ndarray:
-    """Returns word numbers [N, 8]."""
-    return np.array([[int(w[1:]) for w in t.split()] for t in texts]).reshape(len(texts), 8)
+def ids_of(texts: list[str]) -> list[list[int]]:
+    """Returns the numbers of each text's words; a word out of another vocabulary has the number of some word."""
+    return [[NUMBERS.get(w, int(coin(w, "word") * len(WORDS))) for w in t.split()] for t in texts]
 
 
 def sums_of(texts: list[str]) -> np.ndarray:
     """Returns sums of values [N]."""
-    return VALUES[ids_of(texts)].sum(1)
+    return np.array([VALUES[row].sum() for row in ids_of(texts)])
 
 
 def coin(text: str, salt: str) -> float:
@@ -131,7 +132,8 @@ class ToySupervisor:
         counts = np.zeros((len(inputs), 64))
         for texts, sign in ((inputs.text, -1.0 if inputs.other else 1.0), (inputs.other, 1.0)):
             if texts:
-                np.add.at(counts, (np.arange(len(inputs))[:, None], ids_of(texts)), sign)
+                for n, row in enumerate(ids_of(texts)):
+                    np.add.at(counts[n], row, sign)
         counts[:, self.options.words :] = 0.0
         return counts
 
@@ -164,13 +166,20 @@ class ToyStudent:
                 self.words = torch.nn.Embedding(65, 32)
                 self.hidden = torch.nn.Linear(32, width)
 
+            def states(self, input_ids, rows):
+                bag = self.words(input_ids).cumsum(1).flatten(0, 1)[rows]
+                return torch.relu(self.hidden(bag))
+
+            def lm_logits(self, states):
+                return states @ self.hidden.weight @ self.words.weight.T
+
             def forward(self, input_ids, attention_mask):
                 bag = (self.words(input_ids) * attention_mask[..., None]).sum(1)
                 return torch.relu(self.hidden(bag))
 
         return Backbone(
             module=Bag(self.options.width),
-            encode=lambda texts: ids_of(texts).tolist(),
+            encode=ids_of,
             pad_id=64,
             width=self.options.width,
             identity={"name": "toy", "width": str(self.options.width)},

@@ -19,6 +19,8 @@ from w2s_bench.conformance.toy_kinds import toys_of
 from w2s_bench.interfaces import FitContext, Inputs, Recipe, Sizes, Split, TaskInfo
 from w2s_bench.seeds import derive
 from w2s_bench.training.answers import with_candidates
+from w2s_bench.training.crossfit import CrossFit
+from w2s_bench.training.finetune import hard_labels
 from w2s_bench.training.loop import StageContext, train_student
 from w2s_bench.training.meter import Meter
 from w2s_bench.training.pool import FrozenSupervisor, Pool
@@ -28,6 +30,8 @@ SIZES = Sizes(n_supervision=160, n_transfer=96, n_validation=48, n_test=48)
 RECIPE = Recipe(body_lr=1e-2, head_lr=1e-2, epochs=2, batch_size=16)
 KNOWN = (40, 52)
 """How many of the words each toy supervisor knows."""
+GOLD = 24
+"""Examples with truth, for mitigations that need some."""
 INTERMEDIATE = "toy_small"
 SEED = 5
 
@@ -64,16 +68,22 @@ def trial(
     backbones = {"strong": (strong.backbone, RECIPE), INTERMEDIATE: (small.backbone, RECIPE)}
     stage = StageContext(task, SEED, meter, backbones)
 
-    def features() -> torch.Tensor:
+    def features(inputs: Inputs) -> torch.Tensor:
         touched.add("features")
         with torch.random.fork_rng():
-            return stage.student("strong", Stack([], {})).features(_drawn(kind)["transfer"].inputs)
+            return stage.student("strong", Stack([], {})).features(inputs)
+
+    def gold() -> tuple[Inputs, torch.Tensor]:
+        touched.add("ground_truth")
+        split = _drawn(kind)["supervision"]
+        return hard_labels(task, split.inputs.take(range(GOLD)), split.truth[:GOLD])
 
     frozen = [
         FrozenSupervisor(f"toy_{k}", functools.partial(Watched, s, touched), meter)
         for k, s in enumerate(_fitted(kind, supervisors))
     ]
-    pool = Pool(task, *voted["transfer"], *voted["validation"], frozen, rngs, features)
+    inputs, votes = voted["transfer"]
+    pool = Pool(task, inputs, votes, *voted["validation"], frozen, rngs, gold, features, CrossFit(stage, inputs))
     test = _drawn(kind)["test"].inputs
     with streams(ambient):
         fitted = train_student(stage, Stack(members, rngs), pool)

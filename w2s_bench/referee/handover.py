@@ -1,7 +1,8 @@
 """What the referee puts into a worker's folder, and the checks on what comes back.
 
 A worker gets label-free inputs, and beyond them exactly this: supervise the truth of the supervision split, ceiling
-that of the transfer split, train the votes and what the supervisors saved of themselves.
+that of the transfer split, train the votes and what the supervisors saved of themselves, and, where a mitigation
+declares that it needs it, the gold budget: some of the supervision split with its truth.
 """
 
 from __future__ import annotations
@@ -107,6 +108,11 @@ def fill(
         np.save(inputs / "truth.npy", prepared.truth(TRUTH[stage.kind]), allow_pickle=False)
     if stage.kind == "train":
         _write_votes(inputs, [artefacts[d] for d in stage.needs[1:]])
+    if stage.gold:
+        supervision = prepared.artefact.load("inputs/supervision.parquet", exchange.read_inputs)
+        gold = supervision.take(range(min(stage.gold, len(supervision))))
+        exchange.write_inputs(inputs / "gold.parquet", gold)
+        np.save(inputs / "gold.npy", prepared.truth("supervision")[: len(gold)], allow_pickle=False)
     Job(
         stage=stage.kind,
         task=prepared.task(stage.task.name),

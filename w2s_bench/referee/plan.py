@@ -22,7 +22,8 @@ from typing import Any
 from w2s_bench import __version__, splitting
 from w2s_bench.cells import PROTOCOL_VERSION, Cell, Entry, digest, entry_recipe
 from w2s_bench.errors import W2SError
-from w2s_bench.interfaces import Recipe, Sizes
+from w2s_bench.interfaces import Recipe, Sizes, TaskOptions
+from w2s_bench.registry.stacking import needs_truth
 from w2s_bench.seeds import derive
 from w2s_bench.store.escape import of_error
 from w2s_bench.store.paths import strip_local_paths
@@ -56,6 +57,8 @@ class Stage:
     supervision: Recipe = field(default_factory=Recipe)
     students: dict[str, str] = field(default_factory=dict)
     """ceiling, train: by name (`strong` or an intermediate's), digests of the students that every seed loads alike."""
+    gold: int = 0
+    """train: how many examples of the supervision split it gets with their truth."""
     fingerprint: str = ""
     """prepare: what the task called its data when this was planned."""
 
@@ -250,7 +253,7 @@ class _Planner:
             Stage(
                 "train", key, (prepare, *supervise), cell.label(), cell.task, seed, cell.student, recipe,
                 cell.mitigations, cell.supervisors, cell.intermediate, cell.protocol.supervision,
-                self._pretrained(cell.student, **cell.intermediate),
+                self._pretrained(cell.student, **cell.intermediate), self._gold(cell),
             )
         )  # fmt: skip
 
@@ -262,6 +265,10 @@ class _Planner:
             "recipe": _as_dict(recipe),
             "training": self.source,
         }
+
+    def _gold(self, cell: Cell) -> int:
+        sighted = any(needs_truth(self.registry.get("mitigation", m.name).cls) for m in cell.mitigations)
+        return int(cell.task.options.get("n_gold", 0)) if sighted else 0
 
     def _pretrained(self, strong: Entry, **intermediate: Entry) -> dict[str, str]:
         return {
@@ -286,5 +293,7 @@ def _entries(cell: Cell) -> list[Entry]:
 
 
 def _settings(cell: Cell) -> tuple[dict[str, Any], str]:
-    settings = cell.protocol.settings(sizes_of(cell.task.options))
+    settings = cell.protocol.settings(
+        TaskOptions(**asdict(sizes_of(cell.task.options)), n_gold=cell.task.options.get("n_gold", 0))
+    )
     return settings, digest(settings)

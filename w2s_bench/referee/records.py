@@ -18,6 +18,7 @@ from w2s_bench.referee.plan import SCHEMA, PlannedCell
 from w2s_bench.referee.provenance import of_cell
 from w2s_bench.referee.scoring import Answers, Check, right_of, score
 from w2s_bench.referee.store import Store
+from w2s_bench.registry.stacking import needs_truth
 from w2s_bench.store.escape import bounded, of_error, plain
 from w2s_bench.store.paths import strip_local_paths
 
@@ -97,7 +98,7 @@ class Recorder:
 
     def _head(self, cell: PlannedCell, status: str, reason: str | None) -> dict[str, Any]:
         classes = [self.registry.get("mitigation", m.name).cls for m in cell.cell.mitigations]
-        sighted = any("ground_truth" in getattr(c, "needs", ()) for c in classes)
+        sighted = any(needs_truth(c) for c in classes)
         return {
             "schema": SCHEMA,
             "digest": cell.digest,

@@ -18,7 +18,7 @@ from w2s_bench import interfaces
 from w2s_bench.store.escape import of_error, plain
 
 HARNESS_OPTIONS: dict[str, type | None] = {
-    "task": interfaces.Sizes,
+    "task": interfaces.TaskOptions,
     "supervisor": None,
     "student": interfaces.Tuning,
     "mitigation": None,

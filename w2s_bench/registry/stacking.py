@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from w2s_bench import hookspecs
 from w2s_bench.errors import UsageError, nearest
-from w2s_bench.interfaces import KINDS_WITH_CLASSES
+from w2s_bench.interfaces import ASKED, KINDS_WITH_CLASSES
 
 
 class Registered(Protocol):
@@ -197,10 +197,6 @@ def _check_loop(
                 )
 
 
-ASKED = ("correct", "reward")
-"""Needs that a supervisor meets by offering a method of that name, and by coming back from what it saved."""
-
-
 def check_asked(
     mitigations: Sequence[Registered], supervisors: Sequence[Registered], all_supervisors: Sequence[Registered]
 ) -> None:
@@ -215,6 +211,21 @@ def check_asked(
             raise UsageError(
                 f"mitigation '{r.name}' asks a supervisor to `{need}` during training: {lacking}; {remedy}"
             )
+
+
+def check_gold(n_gold: int, mitigations: Sequence[Registered]) -> None:
+    """Raises UsageError if a mitigation learns from ground truth and there is no budget of it."""
+    for r in mitigations:
+        if needs_truth(r.cls) and not n_gold:
+            raise UsageError(
+                f"mitigation '{r.name}' learns from examples with ground truth, and the budget is 0; "
+                "set one for all rows, such as task.n_gold=100"
+            )
+
+
+def needs_truth(cls: type) -> bool:
+    """Returns whether a mitigation is given the gold budget, and has its rows on the track of those that use truth."""
+    return "ground_truth" in getattr(cls, "needs", ())
 
 
 def _lacks(supervisor: Registered, need: str) -> str | None:

@@ -38,15 +38,19 @@ class Batch:
     """[B] >= 0."""
     votes: Tensor
     """[S, B, C] what each supervisor says."""
+    mix: tuple[Tensor, Tensor] | None = None
+    """Positions in the batch [B] of each example's partner, and shares [B] in [0, 1]: the head reads
+    share x the example's features + (1 - share) x its partner's. Labels are the mitigation's to mix."""
     rng: torch.Generator | None = None
-    """In `training_batch`: the mitigation's own generator."""
+    """The asking mitigation's own generator."""
 
     def to(self, device: torch.device) -> Batch:
         """Returns the batch on a device."""
         if self.labels.device == device:
             return self
         moved = {k: getattr(self, k).to(device) for k in ("labels", "weights", "votes")}
-        return replace(self, inputs={k: v.to(device) for k, v in self.inputs.items()}, **moved)
+        mix = None if self.mix is None else (self.mix[0].to(device), self.mix[1].to(device))
+        return replace(self, inputs={k: v.to(device) for k, v in self.inputs.items()}, mix=mix, **moved)
 
     def split(self, parts: int) -> list[Batch]:
         """Returns exactly `parts` micro-batches, which together are this batch.
@@ -60,15 +64,26 @@ class Batch:
         for at in torch.arange(len(self.labels)).tensor_split(parts):
             idle = len(at) == 0
             at = torch.zeros(1, dtype=torch.long) if idle else at
-            rows = torch.cat([at, at + len(self.labels)]) if pairs else at
+            read, mix = self._with_partners(at)
+            rows = torch.cat([read, read + len(self.labels)]) if pairs else read
             columns = {k: getattr(self, k)[at] for k in ("index", "labels", "weights")}
             columns["weights"] = columns["weights"] * (not idle)
             if "column" in self.inputs:
                 inputs = some_texts(self.inputs, at)
             else:
-                inputs = {k: v[..., at, :] if k == "features" else v[rows] for k, v in self.inputs.items()}
-            out.append(replace(self, inputs=inputs, votes=self.votes[:, at], **columns))
+                inputs = {k: v[..., read, :] if k == "features" else v[rows] for k, v in self.inputs.items()}
+            out.append(replace(self, inputs=inputs, votes=self.votes[:, at], mix=mix, **columns))
         return out
+
+    def _with_partners(self, at: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+        """Returns the examples to read for those at `at`, themselves first, and how they are mixed."""
+        if self.mix is None:
+            return at, None
+        partner, share = self.mix[0][at], self.mix[1][at]
+        read = torch.cat([at, partner[~torch.isin(partner, at)].unique()])
+        place = torch.empty(len(self.labels), dtype=torch.long)
+        place[read] = torch.arange(len(read))
+        return read, (place[partner], share)
 
 
 def some_texts(inputs: dict[str, Tensor], at: Tensor) -> dict[str, Tensor]:

@@ -40,9 +40,14 @@ class Classifier(nn.Module):
             return inputs["features"].flatten(0, -2)
         return self.body(inputs["input_ids"], inputs["attention_mask"])
 
-    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Returns logits [B, C]."""
-        scores = self.head(self.features(inputs).to(self.head.weight.dtype))
+    def forward(self, inputs: dict[str, Tensor], mix: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Returns logits [B, C]; of features mixed as `Batch.mix` says, B being its length."""
+        features = self.features(inputs).to(self.head.weight.dtype)
+        if mix is not None:
+            partner, share = mix[0], mix[1][:, None].to(features.dtype)
+            features = features.view(2 if self.pairs else 1, -1, features.shape[-1])
+            features = (share * features[:, : len(partner)] + (1 - share) * features[:, partner]).flatten(0, 1)
+        scores = self.head(features)
         return scores.view(2, -1).T if self.pairs else scores
 
 

@@ -43,7 +43,7 @@ def hard_labels(task: TaskInfo, inputs: Inputs, truth: np.ndarray) -> tuple[Inpu
 def fit_on_labels(stage: StageContext, inputs: Inputs, labels: Tensor) -> StudentModel:
     """Returns the stage's strong student finetuned on labels [N, C], as `train_student` does it without mitigations."""
     votes = labels[None]
-    pool = Pool(stage.task, inputs, votes, inputs.take([]), votes[:, :0], [], {}, lambda: labels)
+    pool = Pool(stage.task, inputs, votes, inputs.take([]), votes[:, :0], [], {})
     return fit_round(stage, Stack([], {}), pool, Round(), labels)
 
 

@@ -100,10 +100,16 @@ def _order(name: str, hook: str, arguments: dict[str, Any], value: Any) -> Tenso
 def _rounds(name: str, hook: str, arguments: dict[str, Any], value: Any) -> Any:
     known = {*arguments["students"], "strong"}
     for plan in value if isinstance(value, list) and value else [None]:
-        if not isinstance(plan, Round) or plan.student not in known or plan.labels not in ("votes", "previous"):
+        if (
+            not isinstance(plan, Round)
+            or plan.student not in known
+            or plan.labels not in ("votes", "previous")
+            or plan.objective not in ("labels", "text")
+        ):
             raise MitigationFailed(
                 f"mitigation {name}: {hook} must return a list of Rounds over the students {sorted(known)} with labels "
-                f"`votes` or `previous`; it returned {plan if isinstance(value, list) else value!r:.80}"
+                "`votes` or `previous` and the objective `labels` or `text`; "
+                f"it returned {plan if isinstance(value, list) else value!r:.80}"
             )
         size = len(arguments["pool"])
         if plan.examples is not None and positions(plan.examples, size) is None:
@@ -129,7 +135,23 @@ def _batch(name: str, hook: str, arguments: dict[str, Any], value: Any) -> Any:
         )
     as_labels(value.labels, arguments["batch"].labels, name, f"{hook} (batch.labels)")
     as_weights(value.weights, len(value.labels), name, f"{hook} (batch.weights)")
+    if value.mix is not None:
+        _mix(name, hook, value)
     return value
+
+
+def _mix(name: str, hook: str, batch: Batch) -> None:
+    size = len(batch.labels)
+    pair = batch.mix if isinstance(batch.mix, tuple) and len(batch.mix) == 2 else (None, None)
+    partner, share = (part if isinstance(part, Tensor) and part.shape == (size,) else None for part in pair)
+    at = None if partner is None else positions(partner, size)
+    if at is None or share is None or not bool(((share >= 0) & (share <= 1)).all()):
+        raise MitigationFailed(
+            f"mitigation {name}: {hook} (batch.mix) must be positions in the batch (0 to {size - 1}) and shares "
+            f"in [0, 1], {size} of each; it returned {batch.mix!r:.80}"
+        )
+    if "column" in batch.inputs:
+        raise MitigationFailed(f"mitigation {name}: {hook} mixes features, which answers in words have none of")
 
 
 CHECKS: dict[str, Callable[[str, str, dict[str, Any], Any], Any]] = {

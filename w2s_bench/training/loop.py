@@ -73,10 +73,11 @@ class StageContext:
 
 def train_student(stage: StageContext, stack: Stack, pool: Pool) -> TrainableStudent:
     """Returns the strong student, trained on weak labels under a stack of mitigations."""
+    pool = replace(pool, _combine=lambda view: stack.fresh().combine_votes(view.votes, view))
     combined = stack.combine_votes(pool.votes, pool)
     rounds = stack.plan_rounds(tuple(stage.backbones), pool)
-    if rounds[-1].student != "strong":
-        raise W2SError(f"mitigation {stack.owner('plan_rounds')}: the last round must fit `strong`")
+    if rounds[-1].student != "strong" or rounds[-1].objective != "labels":
+        raise W2SError(f"mitigation {stack.owner('plan_rounds')}: the last round must fit `strong` to labels")
     previous: TrainableStudent | None = None
     for number, planned in enumerate(rounds):
         plan = planned.with_previous(previous, number)
@@ -87,8 +88,14 @@ def train_student(stage: StageContext, stack: Stack, pool: Pool) -> TrainableStu
                 f"mitigation {stack.owner('plan_rounds')}: round {number + 1} continues `{plan.student}`, but the "
                 f"round before it fits `{rounds[number - 1].student}`; name the same student, or fresh=True"
             )
+        if number and plan.labels == "previous" and rounds[number - 1].objective == "text":
+            raise W2SError(
+                f"mitigation {stack.owner('plan_rounds')}: round {number + 1} asks for the labels of a student that "
+                "learnt from texts alone; use labels='votes'"
+            )
         labels = combined if plan.labels == "votes" or previous is None else previous.predict(pool.inputs)
-        previous = fit_round(stage, stack.fresh(), pool, plan, labels)
+        fit = fit_texts if plan.objective == "text" else fit_round
+        previous = fit(stage, stack.fresh(), pool, plan, labels)
     assert previous is not None
     return previous
 
@@ -114,6 +121,11 @@ def fit_round(stage: StageContext, stack: Stack, pool: Pool, plan: Round, labels
     initial_stack = stack.twin() if stack.owner("fit_student") else None
     problem = Problem(stage, stack, pool, plan, labels.detach(), weights.detach(), initial_stack)
     return stack.fit_student(problem) or lightning_loop(problem)
+
+
+def fit_texts(stage: StageContext, stack: Stack, pool: Pool, plan: Round, labels: Tensor) -> TrainableStudent:
+    """Returns one round's student, trained on the pool's texts as a language model; the stack is not asked."""
+    return lightning_loop(Problem(stage, Stack([], {}), pool, plan, torch.zeros_like(labels), torch.ones(len(labels))))
 
 
 @dataclass
@@ -154,7 +166,7 @@ class Problem:
         student = self.stage.student(self.plan.student, stack, twin)
         if not self.plan.fresh:
             student.classifier.load_state_dict(self.plan.previous.classifier.state_dict())
-        student.begin(self.steps, self.plan.lr_scale)
+        student.begin(self.steps, self.plan.lr_scale, self.plan.objective)
         torch.manual_seed(derive(self.stage.seed, "dropout", self.plan.index))
         self.students.append(student)
         return student

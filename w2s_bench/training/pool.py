@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -69,12 +68,13 @@ class Pool:
     """[S, M, C] of the validation split, weak labels too."""
     supervisors: list[FrozenSupervisor]
     rngs: dict[str, torch.Generator]
-    _features: Callable[[], Tensor]
+    _gold: Callable[[], tuple[Inputs, Tensor]] | None = None
+    _features: Callable[[Inputs], Tensor] | None = None
+    _cross_predict: Callable[[Tensor, int, float], Tensor] | None = None
+    _combine: Callable[[Pool], Tensor] | None = None
+    """How the stack combines votes; set by `train_student`."""
     rng: torch.Generator | None = None
     """The asking mitigation's own generator."""
-
-    def __post_init__(self) -> None:
-        self._features = functools.cache(self._features)  # computed once for all views of the pool
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -98,7 +98,38 @@ class Pool:
     @property
     def features(self) -> Tensor:
         """Features [N, H] of the strong student's body as pretrained (preference: [2, N, H]); computed when asked."""
-        return self._features()
+        return self.features_of(self.inputs)
+
+    def features_of(self, inputs: Inputs) -> Tensor:
+        """Returns the same features of these texts; each text is read once."""
+        assert self._features is not None
+        return self._features(inputs)
+
+    def cross_predict(self, labels: Tensor, folds: int = 2, share: float = 1.0) -> Tensor:
+        """Returns probabilities [N, C] by strong students that each learnt from the other folds' labels [N, C].
+
+        Plain finetuning for `share` of the usual passes; a row of NaN is not learnt from. The fits have streams of
+        their own, count as cost, and are kept: who asks for the same again gets the same.
+        """
+        assert self._cross_predict is not None
+        return self._cross_predict(labels, folds, share)
+
+    @property
+    def gold(self) -> tuple[Inputs, Tensor]:
+        """Examples of the supervision split with their true labels [G, C]: the budget `task.n_gold`.
+
+        There for mitigations that declare the need `ground_truth` alone, whose rows have a track of their own.
+        """
+        if self._gold is None:
+            raise W2SError("pool.gold is for mitigations that declare needs = frozenset({'ground_truth'})")
+        return self._gold()
+
+    @property
+    def validation_labels(self) -> Tensor:
+        """Labels [M, C] of the validation split as the stack combines its votes; a row of NaN has none."""
+        assert self._combine is not None
+        rngs = {name: rng.clone_state() for name, rng in self.rngs.items()}  # asking moves no stream
+        return self._combine(replace(self, inputs=self.validation, votes=self.validation_votes, rngs=rngs))
 
     def seen_by(self, mitigation: str) -> Pool:
         """Returns the pool with this mitigation's own generator."""

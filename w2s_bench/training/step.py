@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from w2s_bench.interfaces import Inputs
 from w2s_bench.training.batches import Batch
+from w2s_bench.training.language import check_language_model, text_losses
 from w2s_bench.training.student import StudentModel
 
 if TYPE_CHECKING:
@@ -29,10 +30,14 @@ class TrainableStudent(StudentModel, lightning.LightningModule):
         self.stack = stack
         self.total_steps = 1
         self.lr_scale = 1.0
+        self.objective = "labels"
         self._optimizer: torch.optim.Optimizer | None = None
 
-    def begin(self, total_steps: int, lr_scale: float) -> None:
+    def begin(self, total_steps: int, lr_scale: float, objective: str = "labels") -> None:
         """Prepares for a round of `total_steps` steps."""
+        if objective == "text":
+            check_language_model(self.backbone, self.recipe.tune, self.task.kind)
+        self.objective = objective
         self.total_steps, self.lr_scale, self.taken, self._optimizer = max(total_steps, 1), lr_scale, 0, None
         self.train()  # `from_pretrained` leaves a body in eval mode, with its dropout silently off
 
@@ -45,18 +50,27 @@ class TrainableStudent(StudentModel, lightning.LightningModule):
         runs on the one backend that has second derivatives.
         """
         batch = batch.to(self.target_device)
-        self._count(batch)
+        if self.objective == "text":
+            self._count(batch)
+            with self._precision():
+                return text_losses(self.classifier.body, batch.inputs, self.classifier.pairs)
+        logits = self.logits_of(batch, params)
         with self._precision():
-            if params is None:
-                logits = self.classifier(batch.inputs)
-            else:
-                with sdpa_kernel(SDPBackend.MATH):
-                    logits = torch.func.functional_call(self.classifier, params, (batch.inputs,))
-            logits = logits.float()
             if self.stack.members:  # a mitigation must not be blamed for what it makes of them
                 self.check_finite(logits)
             targets = self.stack.training_targets(batch, logits, progress)
             return self.stack.training_loss(batch, logits, targets, progress)
+
+    def logits_of(self, batch: Batch, params: dict[str, Tensor] | None = None) -> Tensor:
+        """Returns logits [B, C] of a batch, mixed where it says so; `params` as in `losses`."""
+        batch = batch.to(self.target_device)
+        self._count(batch)
+        arguments = (batch.inputs,) if batch.mix is None else (batch.inputs, batch.mix)
+        with self._precision():
+            if params is None:
+                return self.classifier(*arguments).float()
+            with sdpa_kernel(SDPBackend.MATH):
+                return torch.func.functional_call(self.classifier, params, arguments).float()
 
     def step_loss(self, losses: Tensor, weights: Tensor, total: Tensor | None = None) -> Tensor:
         """Returns what the next step descends on, see `weighted_mean`, and sets the learning rates of that step."""

@@ -24,6 +24,7 @@ from w2s_bench.jobs import Job, run_in
 from w2s_bench.registry import Registry, load
 from w2s_bench.seeds import derive
 from w2s_bench.training.answers import with_candidates
+from w2s_bench.training.crossfit import CrossFit
 from w2s_bench.training.finetune import fit_on_labels, hard_labels
 from w2s_bench.training.loop import StageContext, train_student
 from w2s_bench.training.meter import Meter
@@ -103,9 +104,15 @@ def train(job: Job, registry: Registry, stage: StageContext, inputs: dict[str, I
         validation_votes=voted["validation"][1],
         supervisors=[_frozen(job, registry, k, entry, stage, folder) for k, entry in enumerate(job.supervisors)],
         rngs=rngs,
-        _features=functools.partial(_frozen_features, stage, inputs["transfer"]),
+        _gold=functools.partial(_gold, job, inputs["gold"], folder) if "gold" in inputs else None,
+        _features=_frozen_features(stage),
+        _cross_predict=CrossFit(stage, voted["transfer"][0]),
     )
     _write_predictions(train_student(stage, stack, pool), inputs, folder)
+
+
+def _gold(job: Job, inputs: Inputs, folder: Path) -> tuple[Inputs, Tensor]:
+    return hard_labels(job.task, inputs, np.load(folder / "in" / "gold.npy", allow_pickle=False))
 
 
 def _model(registry: Registry, entry: Entry, recipe: Recipe) -> tuple[Callable[[int], Backbone], Recipe]:
@@ -129,11 +136,20 @@ def _frozen(job: Job, registry: Registry, k: int, entry: Entry, stage: StageCont
     return FrozenSupervisor(entry.name, restore, stage.meter)
 
 
-def _frozen_features(stage: StageContext, inputs: Inputs) -> Tensor:
-    load, recipe = stage.backbones["strong"]
-    probe = replace(stage, backbones={"strong": (load, replace(recipe, tune="probe"))})
-    with torch.random.fork_rng():  # asking for features must not move the streams of dropout
-        return probe.student("strong", Stack([], {})).features(inputs)
+def _frozen_features(stage: StageContext) -> Callable[[Inputs], Tensor]:
+    """Returns what reads texts by the strong student's body as pretrained, which is loaded when it is first asked."""
+
+    @functools.cache
+    def probe() -> StudentModel:
+        load, recipe = stage.backbones["strong"]
+        frozen = replace(stage, backbones={"strong": (load, replace(recipe, tune="probe"))})
+        return frozen.student("strong", Stack([], {}))
+
+    def features(inputs: Inputs) -> Tensor:
+        with torch.random.fork_rng():  # asking for features must not move the streams of dropout
+            return probe().features(inputs)
+
+    return features
 
 
 def _write_predictions(fitted: StudentModel, inputs: dict[str, Inputs], folder: Path) -> None:

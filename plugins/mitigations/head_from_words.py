@@ -1,0 +1,40 @@
+"""A head that starts as the language model's own rows for the words of the classes."""
+
+from w2s_bench import hookimpl
+
+
+class HeadFromWords:
+    """Naive finetuning whose head starts as what the language model would say: its output rows for the class names.
+
+    Source: Burns et al. 2023, arXiv 2312.09390 (the head of a two-class task starts from the unembedding). Formula: row
+    c of the head is the output embedding of the first token of class c's name, biases are 0. Needs a student that is a
+    language model. Classes whose names begin alike start alike. Cost: 1.
+    """
+
+    source = "Burns et al. 2023, arXiv 2312.09390"
+    kinds = frozenset({"classification"})
+    honours = frozenset({"order_examples", "training_batch", "training_targets", "training_loss"})
+
+    @hookimpl
+    def fit_student(self, problem):
+        """Returns the student."""
+        import torch
+
+        student = problem.new_student()
+        body, head = student.classifier.body, student.classifier.head
+        if not callable(getattr(body, "lm_logits", None)):
+            raise ValueError("this student is no language model: its network has no `lm_logits`; use student=ladder_m")
+        tokens = [ids[0] for ids in student.backbone.encode(list(problem.pool.task.class_names))]
+        with torch.no_grad():
+            unit = torch.eye(head.in_features, device=head.weight.device, dtype=head.weight.dtype)
+            rows = body.lm_logits(unit) - body.lm_logits(torch.zeros_like(unit))
+            head.weight.copy_(rows.T[tokens])
+            head.bias.zero_()
+        for batch, progress in problem.batches():
+            student.step(student.losses(batch, progress), batch)
+        return student
+
+
+@hookimpl
+def register_mitigations(register):
+    register("head_from_words", HeadFromWords)

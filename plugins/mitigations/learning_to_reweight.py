@@ -1,0 +1,64 @@
+"""Example weights that are, at every step, what would have helped on a trusted set."""
+
+from dataclasses import dataclass
+
+from w2s_bench import hookimpl
+from w2s_bench.plugins.mitigations.meta_weight_net import consensus
+
+
+class LearningToReweight:
+    """A student whose batches are weighted by how far each example's gradient points along the trusted set's.
+
+    Source: Ren et al. 2018, arXiv 1803.09050, algorithm 1. Formula: a virtual step under weights e = 0; u = max(-d
+    meta loss / d e, 0); weights u / sum u, all 0 where no u is positive; the real step. The meta set are the
+    validation examples on which all supervisors agree: no ground truth. There the virtual step is SGD's; here it is
+    AdamW's without its first moment, as in `meta_weight_net`. Default: meta batches of 100, as there. Needs several
+    supervisors. Cost: about 4.
+    """
+
+    source = "Ren et al. 2018, arXiv 1803.09050"
+    needs = frozenset({"several_supervisors"})
+    honours = frozenset({"order_examples", "training_batch", "training_targets", "training_loss"})
+
+    @dataclass
+    class Options:
+        meta_batch: int = 100
+        """Examples of the meta set in one step."""
+
+    def __init__(self, options):
+        self.options = options
+
+    @hookimpl
+    def fit_student(self, problem):
+        """Returns the student trained under the weights."""
+        import torch
+
+        student = problem.new_student()
+        trusted, answers = consensus(problem.pool.validation_votes)
+        for batch, progress in problem.batches():
+            weights = student.trainable()
+            losses = student.losses(batch, progress, params=weights)
+            example_weights = batch.weights.to(losses.device)
+            perturbation = torch.zeros_like(losses, requires_grad=True)
+            grads = torch.autograd.grad(
+                (perturbation * losses * example_weights).sum(), list(weights.values()), create_graph=True
+            )
+            stepped = student.look_ahead(dict(zip(weights, grads, strict=True)))
+            drawn = trusted[torch.randint(len(trusted), (self.options.meta_batch,), generator=problem.pool.rng)]
+            logits = student.logits(problem.pool.validation, drawn, params=stepped)
+            meta_loss = torch.nn.functional.cross_entropy(logits, answers[drawn].to(losses.device))
+            (gradient,) = torch.autograd.grad(meta_loss, perturbation)
+            student.step(student.losses(batch, progress) * helpful(gradient), batch)
+        return student
+
+
+def helpful(gradient):
+    """Returns weights [B] with mean 1 out of the meta loss's gradient [B]; zeros where no example helps."""
+    useful = (-gradient).clamp(min=0)
+    total = useful.sum()
+    return useful * len(useful) / total if float(total) > 0 else useful
+
+
+@hookimpl
+def register_mitigations(register):
+    register("learning_to_reweight", LearningToReweight)
