@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from w2s_bench import hookimpl
-from w2s_bench.interfaces import TASK_KINDS, FitContext, Inputs
+from w2s_bench.errors import UsageError
+from w2s_bench.interfaces import TASK_KINDS, Backbone, FitContext, Inputs
 from w2s_bench.plugins.ladder import rungs
 from w2s_bench.plugins.students.ladder import LadderStudent
 
@@ -22,6 +24,7 @@ def register_supervisors(register) -> None:
     for size in SIZES:
         for checkpoint in CHECKPOINTS:
             register(f"ladder_{size}_{checkpoint}", LadderSupervisor, size=size, checkpoint=checkpoint)
+    register("truncated", TruncatedLadder)
 
 
 class LadderSupervisor:
@@ -45,6 +48,10 @@ class LadderSupervisor:
         o = self.options
         return rungs.rung_folder(o.size, o.checkpoint, o.saliency, o.path)
 
+    def backbone(self) -> Backbone:
+        """Returns the rung as pretrained."""
+        return rungs.load_backbone(self.folder)
+
     def fingerprint(self) -> str:
         """Returns a digest of the pretrained weights."""
         return rungs.digest(self.folder)
@@ -53,8 +60,8 @@ class LadderSupervisor:
         """Finetunes the rung on the supervision split."""
         from w2s_bench.training.finetune import finetune, hard_labels
 
-        backbone, (inputs, labels) = rungs.load_backbone(self.folder), hard_labels(context.task, inputs, truth)
-        self.fitted = finetune(backbone, inputs, labels, self._tuned(context))
+        inputs, labels = hard_labels(context.task, inputs, truth)
+        self.fitted = finetune(self.backbone(), inputs, labels, self._tuned(context))
 
     def label(self, inputs: Inputs) -> np.ndarray:
         """Returns class probabilities [N, C]."""
@@ -91,7 +98,7 @@ class LadderSupervisor:
         """Reads what `save` wrote."""
         from w2s_bench.training.finetune import restore
 
-        self.fitted = restore(rungs.load_backbone(self.folder), folder, self._tuned(context))
+        self.fitted = restore(self.backbone(), folder, self._tuned(context))
 
     def _tuned(self, context: FitContext) -> FitContext:
         """Returns the context with this entry's own learning rates in its recipe."""
@@ -100,3 +107,27 @@ class LadderSupervisor:
             rung = rungs.SIZES.get(self.options.size)
             body_lr = rung.body_lr if rung and self.options.path is None else context.recipe.body_lr
         return replace(context, recipe=replace(context.recipe, body_lr=body_lr, head_lr=self.options.head_lr))
+
+
+class TruncatedLadder(LadderSupervisor):
+    """The first layers of a larger rung, finetuned on the supervision split: weak by depth, not by width."""
+
+    @dataclass
+    class Options(LadderSupervisor.Options):
+        size: str = "m"
+        layers: int = 1
+        """How many of the rung's layers are kept, from the first."""
+
+    options: Options
+
+    def backbone(self) -> Backbone:
+        """Returns the rung without its last layers."""
+        whole = super().backbone()
+        network: Any = whole.module
+        if not 1 <= self.options.layers <= len(network.h):
+            raise UsageError(
+                f"supervisor.truncated.layers={self.options.layers}: rung {self.options.size} has {len(network.h)} "
+                f"layers; keep 1 to {len(network.h)}"
+            )
+        network.h = network.h[: self.options.layers]
+        return whole
