@@ -1,4 +1,4 @@
-"""Renders every published store under leaderboard/ again: boards, their page, tables of READMEs and glossary.
+"""Renders every published store under leaderboard/ again: boards, their page, tables of READMEs and docs.
 
 python leaderboard/rebuild.py            writes what has changed
 python leaderboard/rebuild.py --check    says what would change, and ends with status 1 if anything would
@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+
+from methods_table import methods_table
 
 from w2s_bench.board import Board, build_board
 from w2s_bench.board.render import render
@@ -38,6 +40,7 @@ with intervals as pictures and the provenance of every cell. Rendered by `python
 
 """
 BLOCK = re.compile(rf"(<!-- board:{FRONT} -->\n).*?(<!-- /board -->)", re.DOTALL)
+MITIGATIONS = re.compile(r"(<!-- mitigations -->\n).*?(<!-- /mitigations -->)", re.DOTALL)
 COLUMNS = re.compile(r"(<!-- columns -->\n).*?(<!-- /columns -->)", re.DOTALL)
 
 
@@ -60,6 +63,9 @@ def rendered() -> dict[Path, str]:
     table = in_short(boards[FRONT], files[HERE / FRONT / "board.md"]) if FRONT in boards else ""
     files[readme] = BLOCK.sub(lambda block: block[1] + table + block[2], readme.read_text(encoding="utf-8"))
     terms = HERE.parent / "docs" / "glossary.md"
+    methods = HERE.parent / "docs" / "methods.md"
+    table = methods_table(boards[FRONT].overall if FRONT in boards else [])
+    files[methods] = MITIGATIONS.sub(lambda block: block[1] + table + block[2], methods.read_text(encoding="utf-8"))
     files[terms] = COLUMNS.sub(lambda block: block[1] + glossary() + block[2], terms.read_text(encoding="utf-8"))
     return files
 

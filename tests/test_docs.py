@@ -14,7 +14,7 @@ from support.doc_pages import DOCS, FENCE, ROOT, named, snippets
 
 from w2s_bench import events, hookspecs
 from w2s_bench.interfaces import FitContext, Recipe, Sizes, TaskInfo
-from w2s_bench.registry import loading, registry, stacking
+from w2s_bench.registry import registry, stacking
 
 HOOKS = (ROOT / "docs" / "hooks.md").read_text()
 
@@ -227,17 +227,3 @@ def test_files_shown_are_the_files():
     for path in DOCS:
         for name, code in re.findall(r"<!-- file: (\S+) -->\n+```\w+\n(.*?)^```$", path.read_text(), re.M | re.S):
             assert (ROOT / name).read_text() == code, f"{path.name} shows another {name} than the one in the repository"
-
-
-METHODS = (ROOT / "docs" / "methods.md").read_text()
-ROWS = dict(re.findall(r"^\| `(\w+)`(?: †)? \| ([^|]*) \|", METHODS, re.M))
-
-
-@pytest.mark.parametrize("name", registry.load().names("mitigation"))
-def test_the_map_of_mitigations_is_true(name):
-    entry = registry.load().get("mitigation", name)
-    if entry.distribution != loading.OURS:
-        pytest.skip("of another distribution")
-    assert name in ROWS, f"docs/methods.md: `{name}` has no row"
-    named = set(re.findall(r"`(\w+)`", ROWS[name]))
-    assert named == {i.hook for i in stacking.implementations(entry.cls)}
