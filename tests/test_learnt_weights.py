@@ -27,7 +27,7 @@ from w2s_bench.plugins.mitigations.reward_training import RewardTraining, advant
 from w2s_bench.plugins.mitigations.selective import Selective
 from w2s_bench.plugins.mitigations.two_stage import TwoStage
 
-LONG = replace(RECIPE, epochs=8)
+LONG = replace(RECIPE, epochs=4)
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=20))
