@@ -63,6 +63,9 @@ def test_equal_questions_are_fitted_once_and_counted_for_each_stage(tmp_path, mo
     CrossFit(stage_of(str(tmp_path)), inputs)(labels)  # a student drawn by its seed is not kept
     CrossFit(stage_of(str(tmp_path)), inputs)(labels)
     assert len(fits) == 10
+    monkeypatch.setattr(crossfit, "code", lambda: "of another version")
+    CrossFit(stage_of(str(tmp_path), {"strong": "abc"}), inputs)(labels)
+    assert len(fits) == 12
 
 
 def test_shares_and_folds_are_as_asked():

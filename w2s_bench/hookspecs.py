@@ -32,6 +32,9 @@ class TrainableStudent(Protocol):
     def losses(self, batch: Batch, progress: float, params: dict[str, Tensor] | None = None) -> Tensor:
         """Returns losses [B] of targets that the stack decides, with these weights in place of the student's."""
 
+    def logits_of(self, batch: Batch, params: dict[str, Tensor] | None = None) -> Tensor:
+        """Returns logits [B, C] of a batch."""
+
     def step(self, losses: Tensor, batch: Batch, chosen: Tensor | None = None) -> None:
         """Takes one optimiser step down the weighted mean."""
 

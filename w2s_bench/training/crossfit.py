@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import time
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,6 +23,15 @@ from w2s_bench.training.stack import Stack
 
 COUNTED = ("steps", "examples", "tokens", "flops")
 """Of a meter, what kept fits add for each mitigation that asks for them."""
+
+
+@functools.cache
+def code() -> str:
+    """Returns a digest of the code that fits: what another version left in the cache is fitted again."""
+    sha = hashlib.sha256(torch.__version__.encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        sha.update(path.read_bytes())
+    return sha.hexdigest()
 
 
 @dataclass
@@ -51,9 +62,9 @@ class CrossFit:
         sha = hashlib.sha256(np.ascontiguousarray(labels.numpy()).tobytes()).hexdigest()
         _, recipe = self.stage.backbones["strong"]
         student = self.stage.keys.get("strong", "")
-        parts = [student, vars(recipe), self.stage.seed, self.stage.task.kind, sha, list(labels.shape), folds, share]
-        candidates = self.inputs.candidates or []
-        return "crossfit-" + content_key(self.inputs, parts, candidates)
+        fitted_by = [student, vars(recipe), self.stage.seed, self.stage.hardware["accelerator"], code()]
+        asked = [self.stage.task.kind, sha, list(labels.shape), folds, share]
+        return "crossfit-" + content_key(self.inputs, fitted_by, asked, self.inputs.candidates or [])
 
     def _of(self, key: str, labels: Tensor, folds: int, share: float) -> Tensor:
         started, fitted = time.perf_counter(), False

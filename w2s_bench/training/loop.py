@@ -109,10 +109,7 @@ def fit_round(stage: StageContext, stack: Stack, pool: Pool, plan: Round, labels
     weights = stack.weigh_examples(labels, pool, plan)
     unlabelled = abstained & ((labels - uniform).abs() < 1e-6).all(-1)
     weights = torch.where(unlabelled, torch.zeros_like(weights), weights)
-    if plan.examples is not None:
-        chosen = torch.zeros(len(weights), dtype=torch.bool)
-        chosen[torch.as_tensor(np.asarray(plan.examples), dtype=torch.long)] = True
-        weights = torch.where(chosen, weights, torch.zeros_like(weights))
+    weights = weights * examples_of(plan, len(weights))
     if not bool((weights > 0).any()):
         raise W2SError(
             f"no example is left to train on in round {plan.index + 1}: "
@@ -125,7 +122,17 @@ def fit_round(stage: StageContext, stack: Stack, pool: Pool, plan: Round, labels
 
 def fit_texts(stage: StageContext, stack: Stack, pool: Pool, plan: Round, labels: Tensor) -> TrainableStudent:
     """Returns one round's student, trained on the pool's texts as a language model; the stack is not asked."""
-    return lightning_loop(Problem(stage, Stack([], {}), pool, plan, torch.zeros_like(labels), torch.ones(len(labels))))
+    weights = examples_of(plan, len(labels))
+    return lightning_loop(Problem(stage, Stack([], {}), pool, plan, torch.zeros_like(labels), weights))
+
+
+def examples_of(plan: Round, size: int) -> Tensor:
+    """Returns 1 for the examples that a round is planned on [N], 0 for the others."""
+    if plan.examples is None:
+        return torch.ones(size)
+    weights = torch.zeros(size)
+    weights[torch.as_tensor(np.asarray(plan.examples), dtype=torch.long)] = 1.0
+    return weights
 
 
 @dataclass
