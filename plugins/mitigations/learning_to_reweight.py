@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from w2s_bench import hookimpl
-from w2s_bench.plugins.mitigations.meta_weight_net import consensus
+from w2s_bench.plugins.mitigations.meta_weight_net import consensus, meta_loss
 
 
 class LearningToReweight:
@@ -34,7 +34,7 @@ class LearningToReweight:
         import torch
 
         student = problem.new_student()
-        trusted, answers = consensus(problem.pool.validation_votes)
+        trusted = consensus(problem.pool.validation_votes)
         for batch, progress in problem.batches():
             weights = student.trainable()
             losses = student.losses(batch, progress, params=weights)
@@ -44,10 +44,8 @@ class LearningToReweight:
                 (perturbation * losses * example_weights).sum(), list(weights.values()), create_graph=True
             )
             stepped = student.look_ahead(dict(zip(weights, grads, strict=True)))
-            drawn = trusted[torch.randint(len(trusted), (self.options.meta_batch,), generator=problem.pool.rng)]
-            logits = student.logits(problem.pool.validation, drawn, params=stepped)
-            meta_loss = torch.nn.functional.cross_entropy(logits, answers[drawn].to(losses.device))
-            (gradient,) = torch.autograd.grad(meta_loss, perturbation)
+            loss = meta_loss(student, stepped, problem.pool, trusted, self.options.meta_batch)
+            (gradient,) = torch.autograd.grad(loss, perturbation)
             student.step(student.losses(batch, progress) * helpful(gradient), batch)
         return student
 

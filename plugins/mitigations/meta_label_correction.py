@@ -1,9 +1,9 @@
 """Labels corrected by a network, learnt by a step that is differentiated through."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from w2s_bench import hookimpl
-from w2s_bench.plugins.mitigations.meta_weight_net import consensus
+from w2s_bench.plugins.mitigations.meta_weight_net import MetaWeightNet, consensus, meta_loss
 from w2s_bench.plugins.mitigations.neighbours import rows_of
 
 
@@ -23,14 +23,7 @@ class MetaLabelCorrection:
     needs = frozenset({"several_supervisors", "features"})
     honours = frozenset({"order_examples", "training_batch", "training_targets", "training_loss"})
 
-    @dataclass
-    class Options:
-        hidden: int = 100
-        """Width of the correcting network."""
-        lr: float = 1e-3
-        """Its learning rate."""
-        meta_batch: int = 100
-        """Examples of the meta set in one step."""
+    Options = MetaWeightNet.Options
 
     def __init__(self, options):
         self.options = options
@@ -41,7 +34,7 @@ class MetaLabelCorrection:
         import torch
 
         student = problem.new_student()
-        trusted, answers = consensus(problem.pool.validation_votes)
+        trusted = consensus(problem.pool.validation_votes)
         rows = rows_of(problem.pool.features)
         rows = ((rows - rows.mean(0)) / rows.std(0).clamp(min=1e-6)).to(student.target_device)
         correct = corrector(rows.shape[-1], problem.labels.shape[-1], self.options.hidden, problem.pool.rng)
@@ -54,11 +47,9 @@ class MetaLabelCorrection:
             loss = (losses * batch.weights).sum() / batch.weights.sum()
             grads = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
             stepped = student.look_ahead(dict(zip(weights, grads, strict=True)))
-            drawn = trusted[torch.randint(len(trusted), (self.options.meta_batch,), generator=problem.pool.rng)]
-            logits = student.logits(problem.pool.validation, drawn, params=stepped)
-            meta_loss = torch.nn.functional.cross_entropy(logits, answers[drawn].to(logits.device))
             optimizer.zero_grad()
-            meta_loss.backward(inputs=list(correct.parameters()))
+            loss = meta_loss(student, stepped, problem.pool, trusted, self.options.meta_batch)
+            loss.backward(inputs=list(correct.parameters()))
             optimizer.step()
             with torch.no_grad():
                 labels = corrected(correct, rows[batch.index], batch.labels)

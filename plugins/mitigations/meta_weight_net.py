@@ -24,7 +24,7 @@ class MetaWeightNet:
     @dataclass
     class Options:
         hidden: int = 100
-        """Width of the weighting network."""
+        """Width of the network that is learnt."""
         lr: float = 1e-3
         """Its learning rate."""
         meta_batch: int = 100
@@ -39,9 +39,8 @@ class MetaWeightNet:
         import torch
 
         student = problem.new_student()
-        trusted, answers = consensus(problem.pool.validation_votes)
-        rng = problem.pool.rng
-        weigh = network(self.options.hidden, rng).to(student.target_device)
+        trusted = consensus(problem.pool.validation_votes)
+        weigh = network(self.options.hidden, problem.pool.rng).to(student.target_device)
         optimizer = torch.optim.Adam(weigh.parameters(), lr=self.options.lr)
         for batch, progress in problem.batches():
             weights, batch_weights = student.trainable(), batch.weights.to(student.target_device)
@@ -50,11 +49,9 @@ class MetaWeightNet:
             loss = (example_weights * losses * batch_weights).sum() / batch_weights.sum()
             grads = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
             stepped = student.look_ahead(dict(zip(weights, grads, strict=True)))
-            drawn = trusted[torch.randint(len(trusted), (self.options.meta_batch,), generator=rng)]
-            logits = student.logits(problem.pool.validation, drawn, params=stepped)
-            meta_loss = torch.nn.functional.cross_entropy(logits, answers[drawn].to(student.target_device))
             optimizer.zero_grad()
-            meta_loss.backward(inputs=list(weigh.parameters()))
+            loss = meta_loss(student, stepped, problem.pool, trusted, self.options.meta_batch)
+            loss.backward(inputs=list(weigh.parameters()))
             optimizer.step()
             losses = student.losses(batch, progress)
             with torch.no_grad():
@@ -74,6 +71,16 @@ def consensus(votes):
             "the supervisors agree on no example, so there is no meta set; add supervisors that differ less"
         )
     return torch.nonzero(sure)[:, 0], classes.mode(0).values
+
+
+def meta_loss(student, stepped, pool, trusted, size):
+    """Returns the cross-entropy of a student with `stepped` weights on `size` drawn examples of the meta set."""
+    import torch
+
+    at, answers = trusted
+    drawn = at[torch.randint(len(at), (size,), generator=pool.rng)]
+    logits = student.logits(pool.validation, drawn, params=stepped)
+    return torch.nn.functional.cross_entropy(logits, answers[drawn].to(logits.device))
 
 
 def network(hidden, rng):
