@@ -129,6 +129,10 @@ def test_a_head_begins_as_the_words_of_the_classes():
     states = torch.randn(5, student.classifier.head.in_features)
     ours = student.classifier.head(states)
     torch.testing.assert_close(ours, body.lm_logits(states)[:, [below, above]])
+    words = student_of([member("words", HeadFromWords, words=["w3", "w5"])], [supervisor()], recipe=recipe)
+    torch.testing.assert_close(words.classifier.head(states), words.classifier.body.lm_logits(states)[:, [3, 5]])
+    with pytest.raises(W2SError, match="words needs 2, one a class of toy, not 1"):
+        student_of([member("words", HeadFromWords, words=["w3"])], [supervisor()], recipe=recipe)
 
 
 # --- asking the supervisor again
@@ -235,5 +239,5 @@ def test_words_are_refused_where_there_is_no_language_model():
 
     student = SimpleNamespace(classifier=SimpleNamespace(body=Mute(), head=None))
     with pytest.raises(ValueError, match="no language model"):
-        HeadFromWords().fit_student(SimpleNamespace(new_student=lambda: student))
+        HeadFromWords(HeadFromWords.Options()).fit_student(SimpleNamespace(new_student=lambda: student))
     assert issubclass(W2SError, Exception)

@@ -3,13 +3,14 @@
 from dataclasses import dataclass, replace
 
 from w2s_bench import hookimpl
+from w2s_bench.plugins.mitigations.head_from_words import Words
 
 
 class CCS:
     """Labels found in the student's features without any, their sign by the majority of the weak labels.
 
     Source: Burns et al. 2022, arXiv 2212.03827. Formula: features of each text followed by the first and by the
-    second class's name (a pair: those of its two candidates), each set standardised by itself; p = sigmoid(v . h + b)
+    second class's word (a pair: those of its two candidates), each set standardised by itself; p = sigmoid(v . h + b)
     minimises mean (p+ - (1 - p-))^2 + min(p+, p-)^2; the label is (p+ + 1 - p-) / 2, or its complement if that agrees
     with more weak labels. Defaults: 10 starts of 1,000 steps of AdamW at 1e-2, the one with the least loss, as there.
     Two classes. Cost: 1 and the features of two texts an example.
@@ -19,7 +20,7 @@ class CCS:
     needs = frozenset({"features"})
 
     @dataclass
-    class Options:
+    class Options(Words):
         starts: int = 10
         """Random starts, of which the one with the least loss counts."""
         steps: int = 1000
@@ -42,7 +43,7 @@ class CCS:
         else:
             negative, positive = (
                 pool.features_of(replace(pool.inputs, text=[f"{text} {name}" for text in pool.inputs.text]))
-                for name in pool.task.class_names
+                for name in self.options.of(pool.task)
             )
         negative, positive = ((f - f.mean(0)) / f.std(0).clamp(min=1e-6) for f in (negative, positive))
         p = search(negative, positive, self.options, pool.rng)

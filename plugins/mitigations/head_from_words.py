@@ -1,19 +1,39 @@
 """A head that starts as the language model's own rows for the words of the classes."""
 
+from dataclasses import dataclass, field
+
 from w2s_bench import hookimpl
+
+
+@dataclass
+class Words:
+    words: list[str] = field(default_factory=list)
+    """One word a class, in their order, to take its place in a text; the class names where there are none."""
+
+    def of(self, task):
+        """Returns the words of a task's classes; ValueError where they are not one each."""
+        if self.words and len(self.words) != len(task.class_names):
+            raise ValueError(f"words needs {len(task.class_names)}, one a class of {task.name}, not {len(self.words)}")
+        return list(self.words or task.class_names)
 
 
 class HeadFromWords:
     """Naive finetuning whose head starts as what the language model would say: its output rows for the class names.
 
     Source: Burns et al. 2023, arXiv 2312.09390 (the head of a two-class task starts from the unembedding). Formula: row
-    c of the head is the output embedding of the first token of class c's name, biases are 0. Needs a student that is a
-    language model. Classes whose names begin alike start alike. Cost: 1.
+    c of the head is the output embedding of the first token of class c's word, biases are 0. Needs a student that is a
+    language model. Default: the class names. Words that begin alike
+    start alike. Cost: 1.
     """
 
     source = "Burns et al. 2023, arXiv 2312.09390"
     kinds = frozenset({"classification"})
     honours = frozenset({"order_examples", "training_batch", "training_targets", "training_loss"})
+
+    Options = Words
+
+    def __init__(self, options):
+        self.options = options
 
     @hookimpl
     def fit_student(self, problem):
@@ -24,7 +44,7 @@ class HeadFromWords:
         body, head = student.classifier.body, student.classifier.head
         if not callable(getattr(body, "lm_logits", None)):
             raise ValueError("this student is no language model: its network has no `lm_logits`; use student=ladder_m")
-        tokens = [ids[0] for ids in student.backbone.encode(list(problem.pool.task.class_names))]
+        tokens = [ids[0] for ids in student.backbone.encode(self.options.of(problem.pool.task))]
         with torch.no_grad():
             unit = torch.eye(head.in_features, device=head.weight.device, dtype=head.weight.dtype)
             rows = body.lm_logits(unit) - body.lm_logits(torch.zeros_like(unit))
