@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from w2s_bench.training.batches import Batch
 
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=40, deadline=None)
 
 
 @st.composite
