@@ -215,7 +215,9 @@ def test_score_of_texts_by_hand():
     assert [test[side] for side in ("floor", "student", "ceiling")] == [{"accuracy": a} for a in (0.25, 0.5, 0.75)]
     assert test["joint"] == {"000": 1, "001": 1, "010": 0, "011": 1, "100": 0, "101": 0, "110": 0, "111": 1}
     assert test["agreement"] == pytest.approx({"all": 0.5, "supervisor_right": 0.0, "supervisor_wrong": 2 / 3})
-    assert test["supervisors"] == {"mean": 0.5, "best": 0.75} and scored["pgr"] == pytest.approx(0.5)
+    # errors of the two on the three that both answered: 0 1 1 and 0 0 1, whose correlation is 1/2
+    apart = {"kappa": 0.0, "double_fault": pytest.approx(1 / 3), "effective": pytest.approx(2 / 1.5)}
+    assert test["supervisors"] == {"mean": 0.5, "best": 0.75, **apart} and scored["pgr"] == pytest.approx(0.5)
     accuracies = {"label_accuracy": 0.5, "student_accuracy": 0.5, "student_accuracy_label_wrong": 1.0}
     assert scored["transfer"] == {"n": 2, **accuracies}
 

@@ -15,7 +15,7 @@ from w2s_bench.board.controls import misbehaviour
 from w2s_bench.board.design import CEILING, FLOOR, Design, design_of
 from w2s_bench.board.families import Entry, compare_cells, compare_overall, compare_stacks, judge, resolved_gap
 from w2s_bench.board.labels import NAIVE, Group, Labels, labels_of
-from w2s_bench.board.rows import cost_of, imitation_of, mean_of, no_gap_of, pareto, quality_of
+from w2s_bench.board.rows import cost_of, disagreement_of, imitation_of, mean_of, no_gap_of, pareto, quality_of
 from w2s_bench.board.statistics import intervals
 from w2s_bench.store.escape import bounded, cut
 from w2s_bench.store.files import stores_of
@@ -237,6 +237,7 @@ def _show(design: Design, row: _Row, naive: list[Record], resolved: bool) -> dic
         "ranks": row.entry.ranks,
         "imitation": imitation_of(row.done),
         "quality": quality_of(row.done),
+        "disagreement": disagreement_of(row.done),
         "cost": None,
     }
     if line not in design.where:

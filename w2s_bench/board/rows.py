@@ -49,6 +49,13 @@ def _share(counts: np.ndarray, right: np.ndarray, where: np.ndarray) -> np.ndarr
     return (counts @ (right * where))[within > 0] / within[within > 0]
 
 
+def disagreement_of(records: list[Record]) -> dict[str, Any] | None:
+    """Returns how far the supervisors err together (`kappa`, `double_fault`, `effective`), means over seeds; None for one."""
+    each = [r.test.get("supervisors") or {} for r in records]
+    apart = {k: mean_of(s.get(k) for s in each) for k in ("kappa", "double_fault", "effective")}
+    return apart if any(v is not None for v in apart.values()) else None
+
+
 def quality_of(records: list[Record]) -> dict[str, Any] | None:
     """Returns AUROC, log-loss and calibration error of floor, student and ceiling, means over seeds."""
     out = {}

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from w2s_bench.referee.disagreement import disagreement
+
 Metric = Callable[[np.ndarray, np.ndarray], float]
 
 
@@ -51,6 +53,11 @@ def chosen(predictions: np.ndarray) -> np.ndarray:
     return predictions if predictions.dtype.kind == "U" else decided(predictions).argmax(axis=1)
 
 
+def has_voted(votes: np.ndarray) -> np.ndarray:
+    """Returns where a supervisor did not abstain [N]."""
+    return votes != "" if votes.dtype.kind == "U" else ~np.isnan(votes).any(axis=1)
+
+
 def score(answers: Answers, metrics: Mapping[str, Metric], metric: str, same_for_all_seeds: bool) -> dict[str, Any]:
     """Returns the record's `test`, `transfer` and `pgr`; the gap is measured in `metric`.
 
@@ -80,8 +87,10 @@ def score(answers: Answers, metrics: Mapping[str, Metric], metric: str, same_for
         "joint": {f"{k:03b}": int(n) for k, n in enumerate(joint)},
     }
     if len(answers.floors) > 1:
-        each = [float(answers.right(predictions, truth).mean()) for predictions in answers.floors]
-        test["supervisors"] = {"mean": float(np.mean(each)), "best": max(each)}
+        each = np.stack([answers.right(predictions, truth) for predictions in answers.floors])
+        voted = np.stack([has_voted(predictions) for predictions in answers.floors])
+        apart = disagreement(np.stack([chosen(p) for p in answers.floors]), each, voted)
+        test["supervisors"] = {"mean": float(each.mean()), "best": float(each.mean(axis=1).max()), **apart}
     labelled, learnt = (answers.right(a, answers.transfer_truth) for a in (answers.labels, answers.student_on_transfer))
     transfer = {
         "n": len(answers.transfer_truth),

@@ -8,7 +8,7 @@ from typing import Any
 
 from w2s_bench.board.labels import varied_words
 from w2s_bench.board.render.columns import CELLS, OVERALL, Column, columns_of
-from w2s_bench.board.render.formatting import Row, plus_minus
+from w2s_bench.board.render.formatting import Row, number, plus_minus
 from w2s_bench.board.rows import group_of
 
 
@@ -102,6 +102,12 @@ def _about(rows: list[Row]) -> list[str]:
     if best["n_test"]:
         about += f", {best['n_test']:.0f} test examples"
     lines = [about]
+    apart = best["disagreement"]
+    if apart and apart["effective"] is not None:
+        lines.append(
+            f"the {len(best['supervisors'])} supervisors err as {apart['effective']:.1f} independent ones would: "
+            f"kappa {number(apart['kappa'])}, two of them wrong together in {number(apart['double_fault'])}"
+        )
     if best.get("no_gap"):
         lines.append(f"no PGR: {best['no_gap']}")
     elif all(r["status"] != "ok" for r in rows) and any(r["status"] == "gap_unresolved" for r in rows):
