@@ -33,7 +33,9 @@ def test_effective_number_from_one_to_all(count):
     assert disagreement(*drawn(0, 2000, alike=1.0, count=count))["effective"] == pytest.approx(1.0)
     assert disagreement(*drawn(0, 20_000, alike=0.0, count=count))["effective"] == pytest.approx(count, rel=0.03)
     between = disagreement(*drawn(0, 20_000, alike=0.5, count=count))["effective"]
-    assert between == pytest.approx(count / (1 + (count - 1) * 0.5), rel=0.05)  # errors correlate with .5 by construction
+    assert between == pytest.approx(
+        count / (1 + (count - 1) * 0.5), rel=0.05
+    )  # errors correlate with .5 by construction
 
 
 def test_only_examples_that_both_answered_count():

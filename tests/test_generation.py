@@ -205,8 +205,10 @@ def test_score_of_texts_by_hand():
         transfer_truth=np.array(["a", "b"]),
         floors=[np.array(["A", "x", "", "y"]), np.array(["a", "b", "c", "z"])],
         labels=np.array(["a", ""]),
+        validation_labels=np.array(["a", "", "c"]),
         student=np.array(["a", "x", "c", "y"]),
         student_on_transfer=np.array(["b", "b"]),
+        student_on_validation=np.array(["a", "b", "x"]),
         ceiling=np.array(["a", "b", "c", "z"]),
         check=lambda answer, truth: answer.lower() == truth,
     )

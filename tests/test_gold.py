@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from test_api import SMALL, TOY
 import w2s_bench
 from w2s_bench.errors import UsageError
 from w2s_bench.interfaces import TaskOptions
+from w2s_bench.plugins.mitigations.controls import OracleFilter
 from w2s_bench.plugins.mitigations.mixed_ground_truth import MixedGroundTruth
+from w2s_bench.registry.checks import problem_of_class
 
 SPY = '''
 """Takes gold without saying so, and takes it saying so."""
@@ -29,6 +32,12 @@ class Spy:
         assert truth.shape == (min(24, len(inputs)), 2) and len(inputs) == 24
         return labels.new_ones(len(labels))
 
+class Peeker:
+    """Reads the truth of the transfer split."""
+    @hookimpl
+    def weigh_examples(self, labels, pool):
+        return pool.transfer_truth[:, 0]
+
 class Declared(Spy):
     """Reads the gold budget, and says so."""
     needs = frozenset({"ground_truth"})
@@ -37,7 +46,10 @@ class Declared(Spy):
 def register_mitigations(register):
     register("spy", Spy)
     register("declared", Declared)
+    register("peeker", Peeker)
 '''
+
+NAMES = ("naive", "spy", "declared", "mixed_ground_truth", "peeker", "oracle_filter")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +59,7 @@ def records(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("W2S_CACHE", str(folder / "cache"))
         results = w2s_bench.run(
-            *SMALL, "task.n_gold=24", "mitigation=[naive],[spy],[declared],[mixed_ground_truth]", multirun=True,
+            *SMALL, "task.n_gold=24", f"mitigation=[{'],['.join(NAMES)}]", multirun=True,
             plugins=[TOY, str(folder / "spy.py")], store=folder / "store",
         )  # fmt: skip
     return {r["cell"]["mitigations"][0]["name"]: r for r in results.records}
@@ -55,11 +67,14 @@ def records(tmp_path_factory):
 
 def test_who_declares_it_gets_it_and_nobody_else(records):
     assert {n: r["status"] for n, r in records.items()} == {
-        "naive": "ok", "spy": "failed", "declared": "ok", "mixed_ground_truth": "ok",
+        "naive": "ok", "spy": "failed", "declared": "ok", "mixed_ground_truth": "ok", "peeker": "failed",
+        "oracle_filter": "ok",
     }  # fmt: skip
     assert "mitigation spy" in records["spy"]["reason"] or "pool.gold" in records["spy"]["reason"]
+    assert "pool.transfer_truth is for controls" in records["peeker"]["reason"]
     tracks = {n: r["track"] for n, r in records.items() if r["status"] == "ok"}
     assert tracks["naive"] == "weak-labels-only" and tracks["mixed_ground_truth"] == "uses-ground-truth"
+    assert tracks["oracle_filter"] == "uses-ground-truth" and records["oracle_filter"]["control"]
 
 
 def test_the_budget_is_part_of_the_protocol(records):
@@ -87,3 +102,16 @@ def test_true_labels_help_where_weak_ones_are_wrong(when):
         ours.append(accuracy(student_of(stack, [weak], seed=seed, recipe=recipe, gold=gold), seed))
         naive.append(accuracy(student_of([], [weak], seed=seed, recipe=recipe), seed))
     assert np.mean(ours) > np.mean(naive) + 0.05, (ours, naive)
+
+
+def test_a_filter_that_knows_keeps_exactly_the_right_labels():
+    labels = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [torch.nan, torch.nan]])
+    truth = torch.eye(2)[[0, 0, 1, 0]]
+    pool = SimpleNamespace(transfer_truth=truth)
+    assert OracleFilter().weigh_examples(labels, pool).tolist() == [1, 0, 1, 1]
+
+
+def test_only_a_control_may_see_the_transfer_truth():
+    methods = {"__doc__": "Looks.", "needs": frozenset({"transfer_truth"})}
+    assert "is for controls alone" in str(problem_of_class("mitigation", type("Looks", (), methods)))
+    assert problem_of_class("mitigation", type("Looks", (), {**methods, "control": True})) is None

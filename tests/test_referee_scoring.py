@@ -54,8 +54,10 @@ def test_score_by_hand():
         transfer_truth=np.array([0, 1, 1]),
         floors=[np.concatenate([rows(0, 1, 0, 1), nan]), rows(0, 0, 1, 1, 1)],
         labels=np.concatenate([rows(0, 0), nan]),
+        validation_labels=np.concatenate([rows(0, 0), nan]),
         student=rows(0, 0, 0, 1, 1),
         student_on_transfer=rows(0, 1, 0),
+        student_on_validation=rows(0, 1, 0),
         ceiling=rows(0, 0, 1, 1, 0),
     )
     scored = score(answers, METRICS, "accuracy", same_for_all_seeds=True)
@@ -76,6 +78,9 @@ def test_score_by_hand():
         "student_accuracy": pytest.approx(2 / 3),
         "student_accuracy_label_wrong": 0.5,
     }
+    # of the two that the supervisor labelled, one answer is its own; labels .9 and .1
+    losses = -0.9 * np.log([0.9, 0.1]) - 0.1 * np.log([0.1, 0.9])
+    assert scored["validation"] == {"n": 2, "agreement": 0.5, "log_loss": pytest.approx(losses.mean())}
     assert scored["pgr"] == pytest.approx(0.0)
 
 
@@ -94,7 +99,7 @@ def test_recovered_gap(floor, student, ceiling, pgr):
 
 def test_nobody_wrong_leaves_no_agreement_there():
     perfect = rows(0, 1)
-    answers = Answers(np.array([0, 1]), np.array([0, 1]), [perfect], perfect, perfect, perfect, perfect)
+    answers = Answers(np.array([0, 1]), np.array([0, 1]), [perfect], *[perfect] * 6)
     scored = score(answers, METRICS, "accuracy", True)
     test = scored["test"]
     assert test["agreement"] == {"all": 1.0, "supervisor_right": 1.0, "supervisor_wrong": None}

@@ -9,13 +9,14 @@ Overrides are those of the command line, composed by the same code, so what runs
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from w2s_bench.board.build import Board
     from w2s_bench.cells import Run
+    from w2s_bench.referee.sweep import Outcome
     from w2s_bench.registry import Registry
 
 Folder = str | Path
@@ -112,11 +113,29 @@ def _registry(plugins: Sequence[Folder]) -> Registry:
     return registry
 
 
-def _run(composed: Run, registry: Registry) -> Results:
+def carry_out(composed: Run, registry: Registry) -> Outcome:
+    """Returns what became of a run's cells; where the suite tunes options, its trials come first."""
+    from w2s_bench.compose import tuning
     from w2s_bench.referee.store import Store
     from w2s_bench.referee.sweep import run_cells
 
-    outcome = run_cells(composed, registry)
+    if composed.tuning is None:
+        return run_cells(composed, registry)
+    attempts = tuning.trials(composed, composed.tuning, registry)
+    first = run_cells(attempts, registry)
+    if first.interrupted:
+        return replace(first, store=Path(composed.store))
+    store = Store(first.store)
+    tried = {c.key: store.read(digest) for c, digest in zip(attempts.cells, first.digests, strict=True)}
+    settled = tuning.settled(composed, composed.tuning, {k: r for k, r in tried.items() if r is not None}, registry)
+    outcome = run_cells(settled, registry)
+    return replace(outcome, failed=outcome.failed + first.failed)
+
+
+def _run(composed: Run, registry: Registry) -> Results:
+    from w2s_bench.referee.store import Store
+
+    outcome = carry_out(composed, registry)
     store = Store(outcome.store)
     records = [record for digest in outcome.digests if (record := store.read(digest)) is not None]
     return Results(

@@ -104,6 +104,8 @@ class Cell:
     protocol: Protocol = field(default_factory=Protocol)
     intermediate: dict[str, Entry] = field(default_factory=dict)
     """Student entries that a mitigation named in its option `intermediate`, by name."""
+    tuning: dict[str, Any] | None = None
+    """How its options were chosen, where a suite tunes them: the rule, the seeds and every trial."""
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -149,6 +151,8 @@ class Run:
     plugins: list[str] = field(default_factory=list)
     """Paths and modules given by `--plugins`, which workers load too."""
     suite: str | None = None
+    tuning: Any = None
+    """What the suite's options are tuned with (`compose.tuning.Tuning`); None where they are what they are."""
     varies: str | None = None
     """What the suite declares to vary, such as `protocol.training.epochs` or `student.saliency`."""
     commands: list[str] = field(default_factory=list)

@@ -61,8 +61,7 @@ class Inputs:
         """Returns the examples at these positions."""
         at = [int(i) for i in indices]
         return Inputs(
-            [self.ids[i] for i in at],
-            [self.text[i] for i in at],
+            *([column[i] for i in at] for column in (self.ids, self.text)),
             None if self.other is None else [self.other[i] for i in at],
             None if self.difficulty is None else np.asarray(self.difficulty)[at],
             None if self.candidates is None else [[column[i] for i in at] for column in self.candidates],
@@ -249,13 +248,14 @@ class Mitigation(Protocol):
 
     Class attributes, all optional: `Options` (a dataclass), `needs` (a set out of NEEDS), `honours` (hooks that a
     `fit_student` of its own still asks), `kinds` (of task that it serves, KINDS_WITH_CLASSES where it does not say),
-    `control` (True for a control, which is no method), `source` (the paper).
+    `control` (True for a control, which is no method), `source` (the paper), `search` (option: values, for tuning).
     """
 
 
 ASKED = ("correct", "label", "reward")
 """Needs that a supervisor meets by offering a method of that name, and by coming back from what it saved."""
-NEEDS = frozenset({*ASKED, "features", "several_supervisors", "intermediate_students", "ground_truth"})
+TRUTH = ("ground_truth", "transfer_truth")
+NEEDS = frozenset({*ASKED, *TRUTH, "features", "several_supervisors", "intermediate_students"})
 
 
 @dataclass(frozen=True)

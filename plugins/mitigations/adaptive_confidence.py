@@ -15,6 +15,7 @@ class AdaptiveConfidence:
     """
 
     source = "Guo et al. 2024, arXiv 2402.03749"
+    search = {"temperature": [0.1, 0.25, 0.5, 1.0, 2.0]}
 
     @dataclass
     class Options:

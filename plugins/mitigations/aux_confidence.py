@@ -41,6 +41,7 @@ class AuxConfidence:
     """
 
     source = "Burns et al. 2023, arXiv 2312.09390"
+    search = {"alpha_max": [0.25, 0.5, 0.75, 0.9], "ramp": [0.1, 0.2, 0.5]}
 
     @dataclass
     class Options:

@@ -16,6 +16,7 @@ class BayesianEnsemble:
     """
 
     source = "Cui et al. 2024, arXiv 2406.03199; Sensoy et al. 2018, arXiv 1806.01768"
+    search = {"strength": [0.1, 0.3, 1.0, 3.0, 10.0]}
     needs = frozenset({"several_supervisors"})
 
     @dataclass

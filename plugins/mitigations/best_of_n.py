@@ -17,6 +17,7 @@ class BestOfN:
     """
 
     source = "Stiennon et al. 2020, arXiv 2009.01325; Dong et al. 2023, arXiv 2304.06767"
+    search = {"n": [2, 4, 8], "first": [0.25, 0.5, 0.75]}
     needs = frozenset({"reward"})
     kinds = frozenset({"generation"})
 

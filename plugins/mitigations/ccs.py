@@ -17,6 +17,7 @@ class CCS:
     """
 
     source = "Burns et al. 2022, arXiv 2212.03827"
+    search = {"steps": [300, 1000], "lr": [0.003, 0.01, 0.03]}
     needs = frozenset({"features"})
 
     @dataclass

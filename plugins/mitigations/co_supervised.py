@@ -18,6 +18,7 @@ class CoSupervised:
     """
 
     source = "Liu & Alahi 2024, arXiv 2402.15505"
+    search = {"rounds": [2, 3, 4], "rejected": [0.0, 0.1, 0.3]}
     needs = frozenset({"several_supervisors"})
 
     @dataclass

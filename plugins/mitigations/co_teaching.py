@@ -15,6 +15,7 @@ class CoTeaching:
     """
 
     source = "Han et al. 2018, arXiv 1804.06872"
+    search = {"forget_rate": [0.1, 0.2, 0.3, 0.4], "ramp": [0.1, 0.3]}
     kinds = frozenset(TASK_KINDS)
     honours = frozenset({"order_examples", "training_batch", "training_targets", "training_loss"})
 

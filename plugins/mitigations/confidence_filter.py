@@ -36,6 +36,7 @@ class ConfidenceFilter:
     """
 
     source = "arXiv 2406.11431"
+    search = {"keep": [0.0, 0.25, 0.5, 0.75]}
     Options = Keep
 
     def __init__(self, options):

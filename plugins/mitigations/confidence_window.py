@@ -14,6 +14,7 @@ class ConfidenceWindow:
     """
 
     source = "EleutherAI/w2s, loss.py"
+    search = {"radius": [0.05, 0.1, 0.15, 0.25, 0.35], "midweak": [False, True]}
 
     @dataclass
     class Options:

@@ -16,6 +16,7 @@ class ConfidentLearning:
     """
 
     source = "Northcutt et al. 2021, arXiv 1911.00068"
+    search = {"folds": [2, 5]}
 
     @dataclass
     class Options:

@@ -18,6 +18,23 @@ class Majority:
         return torch.nn.functional.one_hot(most, labels.shape[-1]).to(labels.dtype).expand_as(labels).clone()
 
 
+class OracleFilter:
+    """Weight 1 for the examples whose weak label is right, 0 for the others: what a filter could gain at most. Control.
+
+    The only mitigation that sees the truth of the transfer split; its rows are on the track of those that use truth. An
+    example without a label keeps its weight. Cost: 1.
+    """
+
+    control = True
+    needs = frozenset({"transfer_truth"})
+
+    @hookimpl
+    def weigh_examples(self, labels, pool):
+        """Returns weights [N] of 0 and 1."""
+        right = labels.argmax(-1) == pool.transfer_truth.argmax(-1).to(labels.device)
+        return (right | labels.isnan().any(-1)).to(labels.dtype)
+
+
 class RandomLabels:
     """Labels drawn at random at the weak labels' class shares: the student must end at chance. Control.
 
@@ -85,3 +102,4 @@ def register_mitigations(register):
     register("majority", Majority)
     register("random_labels", RandomLabels)
     register("identity", Identity)
+    register("oracle_filter", OracleFilter)

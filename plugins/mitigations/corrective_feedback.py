@@ -17,6 +17,7 @@ class CorrectiveFeedback:
     """
 
     source = "w2s_bench; Saunders et al. 2022, arXiv 2206.05802"
+    search = {"rounds": [2, 4, 8]}
     needs = frozenset({"correct"})
     kinds = frozenset(TASK_KINDS)
 

@@ -20,6 +20,7 @@ class DivideMix:
     """
 
     source = "Li et al. 2020, arXiv 2002.07394"
+    search = {"warmup": [0.1, 0.3], "alpha": [0.5, 4.0], "temperature": [0.5, 1.0], "unlabelled": [0.0, 5.0, 25.0]}
     honours = frozenset({"order_examples", "training_batch"})
 
     @dataclass

@@ -16,6 +16,7 @@ class EarlyStopping:
     """
 
     source = "Burns et al. 2023, arXiv 2312.09390"
+    search = {"checks": [5, 10, 20]}
     honours = frozenset({"order_examples", "training_batch", "training_targets", "training_loss"})
 
     @dataclass

@@ -21,6 +21,7 @@ class EasyToHard:
     """
 
     source = "Bengio et al. 2009; Sun et al. 2024, arXiv 2403.09472"
+    search = {"pace": ["root", "linear", "step"], "start": [0.1, 0.25, 0.5], "until": [0.5, 0.75, 1.0]}
 
     @dataclass
     class Options:

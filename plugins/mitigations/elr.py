@@ -15,6 +15,7 @@ class EarlyLearning:
     """
 
     source = "Liu et al. 2020, arXiv 2007.00151"
+    search = {"beta": [0.5, 0.7, 0.9], "strength": [1.0, 3.0, 7.0]}
 
     @dataclass
     class Options:

@@ -19,6 +19,7 @@ class EMPosterior:
     """
 
     source = "Anthropic 2026, automated weak-to-strong research"
+    search = {"rounds": [1, 2, 4], "temper": [0.25, 0.5, 1.0]}
     needs = frozenset({"features"})
 
     @dataclass

@@ -15,6 +15,7 @@ class Epiplexity:
     """
 
     source = "Anthropic 2026, automated weak-to-strong research"
+    search = {"smoothed": [0.2, 0.4, 0.6], "early": [0.1, 0.25]}
 
     @dataclass
     class Options:

@@ -31,6 +31,7 @@ class FDivergence:
     """
 
     source = "Yao et al. 2025, arXiv 2506.03109"
+    search = {"divergence": ["js", "jeffreys", "hellinger", "pearson", "tv"]}
 
     @dataclass
     class Options:

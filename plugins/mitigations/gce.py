@@ -15,6 +15,7 @@ class GeneralizedCrossEntropy:
     """
 
     source = "Zhang & Sabuncu 2018, arXiv 1805.07836"
+    search = {"q": [0.3, 0.5, 0.7, 0.9], "truncated": [False, True]}
 
     @dataclass
     class Options:

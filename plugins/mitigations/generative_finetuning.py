@@ -16,6 +16,7 @@ class GenerativeFinetuning:
     """
 
     source = "Burns et al. 2023, arXiv 2312.09390"
+    search = {"share": [0.5, 1.0, 2.0], "lr_scale": [0.3, 1.0]}
 
     @dataclass
     class Options:

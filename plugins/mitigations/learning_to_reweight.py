@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from w2s_bench import hookimpl
-from w2s_bench.plugins.mitigations.meta_weight_net import consensus, meta_loss
+from w2s_bench.plugins.mitigations.meta_weight_net import consensus, gold, meta_loss
 
 
 class LearningToReweight:
@@ -17,6 +17,7 @@ class LearningToReweight:
     """
 
     source = "Ren et al. 2018, arXiv 1803.09050"
+    search = {"meta_batch": [32, 100, 300]}
     needs = frozenset({"several_supervisors"})
     honours = frozenset({"order_examples", "training_batch", "training_targets", "training_loss"})
 
@@ -28,13 +29,17 @@ class LearningToReweight:
     def __init__(self, options):
         self.options = options
 
+    def trusted(self, pool):
+        """Returns the meta set: inputs, the positions in them that may be drawn, every example's class [N]."""
+        return consensus(pool)
+
     @hookimpl
     def fit_student(self, problem):
         """Returns the student trained under the weights."""
         import torch
 
         student = problem.new_student()
-        trusted = consensus(problem.pool.validation_votes)
+        trusted = self.trusted(problem.pool)
         for batch, progress in problem.batches():
             weights = student.trainable()
             losses = student.losses(batch, progress, params=weights)
@@ -44,10 +49,24 @@ class LearningToReweight:
                 (perturbation * losses * example_weights).sum(), list(weights.values()), create_graph=True
             )
             stepped = student.look_ahead(dict(zip(weights, grads, strict=True)))
-            loss = meta_loss(student, stepped, problem.pool, trusted, self.options.meta_batch)
+            loss = meta_loss(student, stepped, trusted, self.options.meta_batch, problem.pool.rng)
             (gradient,) = torch.autograd.grad(loss, perturbation)
             student.step(student.losses(batch, progress) * helpful(gradient), batch)
         return student
+
+
+class LearningToReweightGold(LearningToReweight):
+    """The same as `learning_to_reweight`, whose meta set is the gold budget: on the track of those that use truth.
+
+    Source: Ren et al. 2018, arXiv 1803.09050, whose meta set has true labels. Default: meta batches of 100, as there.
+    Needs task.n_gold. Cost: about 4 and the gold labels.
+    """
+
+    needs = frozenset({"ground_truth"})
+
+    def trusted(self, pool):
+        """Returns the gold examples with their classes."""
+        return gold(pool)
 
 
 def helpful(gradient):
@@ -60,3 +79,4 @@ def helpful(gradient):
 @hookimpl
 def register_mitigations(register):
     register("learning_to_reweight", LearningToReweight)
+    register("learning_to_reweight_gold", LearningToReweightGold)

@@ -16,6 +16,7 @@ class LinearProbeAfter:
     """
 
     source = "Burns et al. 2023, arXiv 2312.09390"
+    search = {"l2": [0.0001, 0.001, 0.01, 0.1]}
     honours = frozenset({"order_examples", "training_batch", "training_targets", "training_loss"})
 
     @dataclass

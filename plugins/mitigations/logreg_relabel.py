@@ -16,6 +16,7 @@ class LogregRelabel:
     """
 
     source = "EleutherAI/w2s"
+    search = {"l2": [0.0001, 0.001, 0.01, 0.1], "folds": [2, 5]}
     needs = frozenset({"features"})
 
     @dataclass

@@ -15,6 +15,7 @@ class MDLCurriculum:
     """
 
     source = "Anthropic 2026, automated weak-to-strong research"
+    search = {"first": [0.25, 0.5, 0.75], "lr_scale": [0.25, 0.5, 1.0]}
 
     @dataclass
     class Options:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from w2s_bench import hookimpl
-from w2s_bench.plugins.mitigations.meta_weight_net import MetaWeightNet, consensus, meta_loss
+from w2s_bench.plugins.mitigations.meta_weight_net import MetaWeightNet, consensus, gold, meta_loss
 from w2s_bench.plugins.mitigations.neighbours import rows_of
 
 
@@ -20,6 +20,7 @@ class MetaLabelCorrection:
     """
 
     source = "Zheng et al. 2021, arXiv 1911.03809"
+    search = {"lr": [0.0001, 0.001, 0.01], "meta_batch": [32, 100]}
     needs = frozenset({"several_supervisors", "features"})
     honours = frozenset({"order_examples", "training_batch", "training_targets", "training_loss"})
 
@@ -28,13 +29,17 @@ class MetaLabelCorrection:
     def __init__(self, options):
         self.options = options
 
+    def trusted(self, pool):
+        """Returns the meta set: inputs, the positions in them that may be drawn, every example's class [N]."""
+        return consensus(pool)
+
     @hookimpl
     def fit_student(self, problem):
         """Returns the student trained on the corrected labels."""
         import torch
 
         student = problem.new_student()
-        trusted = consensus(problem.pool.validation_votes)
+        trusted = self.trusted(problem.pool)
         rows = rows_of(problem.pool.features)
         rows = ((rows - rows.mean(0)) / rows.std(0).clamp(min=1e-6)).to(student.target_device)
         correct = corrector(rows.shape[-1], problem.labels.shape[-1], self.options.hidden, problem.pool.rng)
@@ -48,7 +53,7 @@ class MetaLabelCorrection:
             grads = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
             stepped = student.look_ahead(dict(zip(weights, grads, strict=True)))
             optimizer.zero_grad()
-            loss = meta_loss(student, stepped, problem.pool, trusted, self.options.meta_batch)
+            loss = meta_loss(student, stepped, trusted, self.options.meta_batch, problem.pool.rng)
             loss.backward(inputs=list(correct.parameters()))
             optimizer.step()
             with torch.no_grad():
@@ -56,6 +61,20 @@ class MetaLabelCorrection:
             batch = replace(batch, labels=labels)
             student.step(student.losses(batch, progress), batch)
         return student
+
+
+class MetaLabelCorrectionGold(MetaLabelCorrection):
+    """The same as `meta_label_correction`, whose meta set is the gold budget: on the track of those that use truth.
+
+    Source: Zheng et al. 2021, arXiv 1911.03809, whose meta set has true labels. Defaults as there. Needs task.n_gold.
+    Cost: about 4, the features and the gold labels.
+    """
+
+    needs = frozenset({"ground_truth", "features"})
+
+    def trusted(self, pool):
+        """Returns the gold examples with their classes."""
+        return gold(pool)
 
 
 def corrected(correct, rows, labels):
@@ -82,3 +101,4 @@ def corrector(width, classes, hidden, rng):
 @hookimpl
 def register_mitigations(register):
     register("meta_label_correction", MetaLabelCorrection)
+    register("meta_label_correction_gold", MetaLabelCorrectionGold)

@@ -16,6 +16,7 @@ class MixedGroundTruth:
     """
 
     source = "EleutherAI/scalable-elicitation"
+    search = {"when": ["after", "mixed"], "share": [0.1, 0.25, 0.5]}
     needs = frozenset({"ground_truth"})
     honours = frozenset({"order_examples", "training_batch"})
 

@@ -36,6 +36,7 @@ class Mixup:
     """
 
     source = "Zhang et al. 2018, arXiv 1710.09412; Verma et al. 2019, arXiv 1806.05236"
+    search = {"alpha": [0.1, 0.2, 0.4, 1.0, 4.0]}
 
     @dataclass
     class Options:

@@ -61,6 +61,7 @@ class KNNFilter:
     """
 
     source = "EleutherAI/w2s"
+    search = {"k": [10, 50, 200], "contamination": [0.05, 0.1, 0.2, 0.4]}
     needs = frozenset({"features"})
     Options = Filter
 
@@ -83,6 +84,7 @@ class KNNRelabel:
     """
 
     source = "EleutherAI/w2s"
+    search = {"k": [5, 10, 25, 50, 100, 200]}
     needs = frozenset({"features"})
     Options = Neighbours
 
@@ -106,6 +108,7 @@ class TopoFilter:
     """
 
     source = "Wu et al. 2020, arXiv 2012.04835"
+    search = {"k": [10, 50, 200], "contamination": [0.05, 0.1, 0.2, 0.4]}
     needs = frozenset({"features"})
     Options = Filter
 

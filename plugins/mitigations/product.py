@@ -13,6 +13,7 @@ class Product:
     """
 
     source = "openai/weak-to-strong, loss.py"
+    search = {"alpha": [0.5, 1.0, 2.0], "beta": [0.5, 1.0, 2.0]}
 
     @dataclass
     class Options:

@@ -18,6 +18,7 @@ class Raven:
     """
 
     source = "Jeon et al. 2025, arXiv 2510.21332"
+    search = {"warmup": [0.1, 0.2, 0.4], "lr": [0.01, 0.1, 1.0]}
     needs = frozenset({"several_supervisors"})
 
     @dataclass

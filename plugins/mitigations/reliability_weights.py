@@ -16,6 +16,7 @@ class ReliabilityWeights:
     """
 
     source = "Guo & Yang 2024, arXiv 2406.19032"
+    search = {"draws": [2, 4, 8], "drop": [0.1, 0.15, 0.3]}
     needs = frozenset({"label"})
 
     @dataclass

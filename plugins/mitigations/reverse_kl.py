@@ -14,6 +14,7 @@ class ReverseKL:
     """
 
     source = "arXiv 2502.11107"
+    search = {"floor": [1e-6, 0.0001, 0.01]}
 
     @dataclass
     class Options:

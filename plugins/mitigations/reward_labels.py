@@ -17,6 +17,7 @@ class RewardLabels:
     """
 
     source = "Burns et al. 2023, arXiv 2312.09390"
+    search = {"temperature": [0.5, 1.0, 2.0]}
     needs = frozenset({"reward"})
     kinds = frozenset({"preference"})
 

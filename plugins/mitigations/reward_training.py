@@ -17,6 +17,7 @@ class RewardTraining:
     """
 
     source = "Burns et al. 2023, arXiv 2312.09390; Peng et al. 2019, arXiv 1910.00177"
+    search = {"first": [0.25, 0.5, 0.75], "temperature": [0.5, 1.0, 2.0]}
     needs = frozenset({"reward"})
     kinds = frozenset({"generation"})
 

@@ -15,6 +15,7 @@ class SymmetricCrossEntropy:
     """
 
     source = "Wang et al. 2019, arXiv 1908.06112"
+    search = {"alpha": [0.1, 0.5, 1.0, 3.0], "beta": [0.1, 1.0]}
 
     @dataclass
     class Options:

@@ -19,6 +19,7 @@ class Selective:
     """
 
     source = "Lang et al. 2025, arXiv 2511.14166"
+    search = {"threshold": [0.3, 0.5, 0.7], "smoothing": [0.0, 0.5, 0.9], "k": [10, 50]}
     needs = frozenset({"features"})
 
     @dataclass

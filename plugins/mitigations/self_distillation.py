@@ -14,6 +14,7 @@ class SelfDistillation:
     """
 
     source = "EleutherAI/w2s"
+    search = {"rounds": [1, 2, 3, 4]}
 
     @dataclass
     class Options:

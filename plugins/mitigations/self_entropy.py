@@ -14,6 +14,7 @@ class SelfEntropy:
     """
 
     source = "EleutherAI/w2s, loss.py"
+    search = {"alpha_max": [0.25, 0.5, 0.75, 0.9], "ramp": [0.1, 0.2, 0.5]}
 
     @dataclass
     class Options:

@@ -14,6 +14,7 @@ class SelfPaced:
     """
 
     source = "Kumar et al. 2010, NeurIPS 23"
+    search = {"start": [0.3, 0.5, 0.7], "end": [0.5, 0.75, 1.0]}
 
     @dataclass
     class Options:

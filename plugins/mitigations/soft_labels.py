@@ -13,6 +13,7 @@ class LabelSmoothing:
     """
 
     source = "Szegedy et al. 2016, arXiv 1512.00567"
+    search = {"epsilon": [0.05, 0.1, 0.2, 0.4]}
 
     @dataclass
     class Options:
@@ -41,6 +42,7 @@ class Temperature:
     """
 
     source = "Hinton et al. 2015, arXiv 1503.02531; Berthelot et al. 2019, arXiv 1905.02249"
+    search = {"temperature": [0.25, 0.5, 2.0, 4.0]}
 
     @dataclass
     class Options:

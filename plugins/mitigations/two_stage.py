@@ -20,6 +20,7 @@ class TwoStage:
     """
 
     source = "Shi et al. 2025, arXiv 2503.04249"
+    search = {"keep": [0.3, 0.5, 0.7], "drop": [0.1, 0.15, 0.3]}
     needs = frozenset({"label"})
 
     @dataclass

@@ -65,8 +65,12 @@ class Labels:
         return Group(task, supervisors, student, cell["task"]["name"], tuple(record.varied_values(self.varied).items()))
 
     def stack(self, record: Record) -> str:
-        """Returns the stack's name; the last named is outermost."""
-        return "+".join(self.entry("mitigation", m) for m in record.mitigations) or NAIVE
+        """Returns the stack's name; the last named is outermost. Options that were tuned are not in it."""
+        tuned = record.tuned
+        parts = (
+            f"{m['name']}(tuned)" if m["name"] in tuned else self.entry("mitigation", m) for m in record.mitigations
+        )
+        return "+".join(parts) or NAIVE
 
 
 def labels_of(records: Iterable[Record], varied: tuple[str, ...] = ()) -> Labels:
@@ -82,7 +86,7 @@ def labels_of(records: Iterable[Record], varied: tuple[str, ...] = ()) -> Labels
             ("task", [cell["task"]]),
             ("supervisor", cell["supervisors"]),
             ("student", [cell["student"]]),
-            ("mitigation", record.mitigations),
+            ("mitigation", [m for m in record.mitigations if m["name"] not in record.tuned]),
         ):
             for entry in entries:
                 if kind == "mitigation" and OF_THE_PAIR in entry:

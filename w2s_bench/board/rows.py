@@ -50,7 +50,7 @@ def _share(counts: np.ndarray, right: np.ndarray, where: np.ndarray) -> np.ndarr
 
 
 def disagreement_of(records: list[Record]) -> dict[str, Any] | None:
-    """Returns how far the supervisors err together (`kappa`, `double_fault`, `effective`), means over seeds; None for one."""
+    """Returns how far the supervisors err together (`kappa`, `double_fault`, `effective`), means over seeds."""
     each = [r.test.get("supervisors") or {} for r in records]
     apart = {k: mean_of(s.get(k) for s in each) for k in ("kappa", "double_fault", "effective")}
     return apart if any(v is not None for v in apart.values()) else None

@@ -84,6 +84,7 @@ def suite(
         chosen, overrides, session.registry, folders, store=store, retry_failed=retry is not None
     )  # fmt: skip
     if dry_run:
+        _announce_trials(session, composed)
         for command in composed.commands:
             click.echo(command)
         click.echo(f"{len(composed.cells)} cells; nothing was run", err=True)
@@ -112,9 +113,19 @@ def _hand_over(
 
 
 def _carry_out(session: Session, composed: Run) -> Any:
-    from w2s_bench.referee.sweep import run_cells
+    from w2s_bench.api import carry_out
 
-    return run_cells(composed, session.registry)
+    _announce_trials(session, composed)
+    return carry_out(composed, session.registry)
+
+
+def _announce_trials(session: Session, composed: Run) -> None:
+    if composed.tuning is not None:
+        from w2s_bench.compose.tuning import trials
+
+        count = len(trials(composed, composed.tuning, session.registry).cells)
+        seeds = ", ".join(map(str, composed.tuning.seeds))
+        click.echo(f"{count} trials on seeds {seeds} choose the options first, by weak validation labels", err=True)
 
 
 def _power(composed: Run) -> str:

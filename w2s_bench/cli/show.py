@@ -14,6 +14,7 @@ from w2s_bench.cli.main import Session, write_json
 from w2s_bench.errors import UsageError
 from w2s_bench.registry import PLUGIN_KINDS, Registration, Registry, stacking
 from w2s_bench.registry.options import help_texts
+from w2s_bench.registry.search import space_of
 from w2s_bench.store.escape import bounded, plain_lines
 
 OFFERS = ("label", "answer", "reward", "correct", "save")
@@ -71,6 +72,7 @@ def describe(entry: Registration) -> dict[str, Any]:
             {"hook": i.hook, "wrapper": i.wrapper, "combines": stacking.COMBINES[i.hook]}
             for i in stacking.implementations(cls)
         ]
+        described["search"] = space_of(entry)
         described["needs"] = sorted(getattr(cls, "needs", ()))
         described["honours"] = sorted(getattr(cls, "honours", ()))
         described["control"] = bool(getattr(cls, "control", False))
@@ -122,6 +124,8 @@ def text_of(plugin: dict[str, Any]) -> str:
         for o in plugin["options"]:
             lines.append(f"  {o['name']}: {o['type']} = {json.dumps(o['default'])}")
             lines += [f"      {line}" for line in o["help"].splitlines()]
+            if tried := plugin.get("search", {}).get(o["name"]):
+                lines.append(f"      Tuned over {', '.join(json.dumps(v) for v in tried)}.")
     for sweep in plugin.get("sweeps", ()):
         lines.append("  w2s run -m " + " ".join(f"'{o}'" if set(o) & set("[]{}()*$ ") else o for o in sweep))
     return "\n".join(lines)

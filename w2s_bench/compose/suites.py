@@ -6,17 +6,18 @@ sweeps:
 
 A suite that varies one number declares it; its board then has a group for each value and pools none:
 `varies: protocol.training.epochs`, a number of the protocol, which may differ in no other way, or
-`varies: student.saliency`, an option of the student.
+`varies: student.saliency`, an option of the student. One whose options are tuned first has `tune:`, see `tuning`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from w2s_bench.cells import variable_settings, varied_setting
+from w2s_bench.compose import tuning
 from w2s_bench.errors import UsageError, nearest
 from w2s_bench.registry.loading import suites_in
 
@@ -34,9 +35,10 @@ class Suite:
     sweeps: list[list[str]]
     varies: str | None = None
     """One of `cells.variable_settings()`, or `student.` with the name of an option."""
+    tune: tuning.Tuning | None = None
 
 
-KEYS = ("description", "sweeps", "varies")
+KEYS = ("description", "sweeps", "varies", "tune")
 
 
 def find(name: str, registry: Registry, config_dirs: Sequence[str | Path] = ()) -> Suite:
@@ -77,7 +79,8 @@ def read(name: str, path: Path) -> Suite:
         for override in sweep:
             if not isinstance(override, str):
                 raise UsageError(f"suite '{name}': {override!r} is not an override; write KEY=VALUE, in quotes")
-    return Suite(name, " ".join(str(content.get("description", "")).split()), sweeps, varies)
+    tune = tuning.parse(content["tune"], name) if "tune" in content else None
+    return Suite(name, " ".join(str(content.get("description", "")).split()), sweeps, varies, tune)
 
 
 def compose(
@@ -102,4 +105,4 @@ def compose(
         if option not in numbers:
             known = nearest(option, numbers) or f"; there are {', '.join(sorted(numbers))}"
             raise UsageError(f"suite '{suite.name}': `varies: {suite.varies}`, but no student has that number{known}")
-    return run
+    return replace(run, tuning=suite.tune)

@@ -17,6 +17,7 @@ from w2s_bench.conformance.findings import Failed, Noted, Skipped
 from w2s_bench.errors import UsageError
 from w2s_bench.registry import Registration, Registry
 from w2s_bench.registry.options import help_texts
+from w2s_bench.registry.search import space_of
 
 HEAVY = ("torch", "lightning", "transformers")
 
@@ -81,6 +82,17 @@ def options(subject: Subject) -> str:
     return ", ".join(names)
 
 
+def search(subject: Subject) -> str:
+    """What it declares to be tried are options and values of its own."""
+    try:
+        space = space_of(subject.entry)
+    except UsageError as error:
+        raise Failed(str(error), 'write search = {"option": [values]}, or leave it out') from None
+    if not space:
+        raise Skipped("it declares no `search`: suites that tune options leave it as it is")
+    return ", ".join(space)
+
+
 def light_import(subject: Subject) -> None:
     """Importing it loads no torch, for `w2s list` to stay quick."""
     heavy = _heavy(subject.entry.module)
@@ -89,7 +101,7 @@ def light_import(subject: Subject) -> None:
 
 
 CHECKS = (registers, docstring, options, light_import)
-MITIGATION_CHECKS = (registers, docstring, documented, options, light_import)
+MITIGATION_CHECKS = (registers, docstring, documented, options, search, light_import)
 
 
 @functools.cache

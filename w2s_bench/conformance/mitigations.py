@@ -24,7 +24,7 @@ from w2s_bench.registry import Registration, Registry, stacking
 
 OUTER, ENSEMBLE = "aux_confidence", "mean_ensemble"
 """Entries that a mitigation is stacked with: one that wraps the targets, and one that settles the votes."""
-WATCHED = {"features": "pool.features", "ground_truth": "pool.gold"}
+WATCHED = {"features": "pool.features", "ground_truth": "pool.gold", "transfer_truth": "pool.transfer_truth"}
 """Of what a pool offers, what a mitigation has to say that it needs, as of what a supervisor does."""
 
 

@@ -78,12 +78,19 @@ def trial(
         split = _drawn(kind)["supervision"]
         return hard_labels(task, split.inputs.take(range(GOLD)), split.truth[:GOLD])
 
+    def transfer_truth() -> torch.Tensor:
+        touched.add("transfer_truth")
+        return hard_labels(task, inputs, _drawn(kind)["transfer"].truth)[1]
+
     frozen = [
         FrozenSupervisor(f"toy_{k}", functools.partial(Watched, s, touched), meter)
         for k, s in enumerate(_fitted(kind, supervisors))
     ]
     inputs, votes = voted["transfer"]
-    pool = Pool(task, inputs, votes, *voted["validation"], frozen, rngs, gold, features, CrossFit(stage, inputs))
+    crossed = CrossFit(stage, inputs)
+    pool = Pool(
+        task, inputs, votes, *voted["validation"], frozen, rngs, gold, features, crossed, _transfer_truth=transfer_truth
+    )
     test = _drawn(kind)["test"].inputs
     with streams(ambient):
         fitted = train_student(stage, Stack(members, rngs), pool)

@@ -16,8 +16,8 @@ def disagreement(answers: np.ndarray, right: np.ndarray, voted: np.ndarray) -> d
         right: Whether that was right [S, N].
         voted: Whether it answered at all [S, N]; a pair is compared where both did.
 
-    `kappa` is Cohen's, agreement beyond chance, and `double_fault` the share of examples that both get wrong: means over
-    the pairs (Kuncheva and Whitaker 2003, Machine Learning 51). `effective` is the number of supervisors with
+    `kappa` is Cohen's, agreement beyond chance, and `double_fault` the share of examples that both get wrong: means
+    over the pairs (Kuncheva and Whitaker 2003, Machine Learning 51). `effective` is the number of supervisors with
     independent errors that are worth as much, S / (1 + (S - 1) r) for the mean correlation r of the errors of two, not
     below 0 (the design effect of Kish 1965).
     """

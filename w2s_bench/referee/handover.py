@@ -2,7 +2,8 @@
 
 A worker gets label-free inputs, and beyond them exactly this: supervise the truth of the supervision split, ceiling
 that of the transfer split, train the votes and what the supervisors saved of themselves, and, where a mitigation
-declares that it needs it, the gold budget: some of the supervision split with its truth.
+declares that it needs it, the gold budget: some of the supervision split with its truth. A control may have the truth
+of the transfer split.
 """
 
 from __future__ import annotations
@@ -108,9 +109,12 @@ def fill(
         np.save(inputs / "truth.npy", prepared.truth(TRUTH[stage.kind]), allow_pickle=False)
     if stage.kind == "train":
         _write_votes(inputs, [artefacts[d] for d in stage.needs[1:]])
-    if stage.gold:
+    gold_budget, transfer_truth = stage.truth
+    if transfer_truth:
+        np.save(inputs / "transfer_truth.npy", prepared.truth("transfer"), allow_pickle=False)
+    if gold_budget:
         supervision = prepared.artefact.load("inputs/supervision.parquet", exchange.read_inputs)
-        gold = supervision.take(range(min(stage.gold, len(supervision))))
+        gold = supervision.take(range(min(gold_budget, len(supervision))))
         exchange.write_inputs(inputs / "gold.parquet", gold)
         np.save(inputs / "gold.npy", prepared.truth("supervision")[: len(gold)], allow_pickle=False)
     Job(
@@ -176,7 +180,7 @@ def check_results(folder: Path, stage: Stage, prepared: Prepared) -> None:
                 _check_rows(what, votes[split], (n, classes), abstain=True)
         return
     predictions = _read_output(who, out, main, exchange.read_predictions)
-    for split in ("test", "transfer"):
+    for split in INPUTS[stage.kind]:
         ids = prepared.ids[split]
         if split not in predictions:
             raise W2SError(f"{who} gave no predictions for {split}")

@@ -23,7 +23,6 @@ from w2s_bench import __version__, splitting
 from w2s_bench.cells import PROTOCOL_VERSION, Cell, Entry, digest, entry_recipe
 from w2s_bench.errors import W2SError
 from w2s_bench.interfaces import Recipe, Sizes, TaskOptions
-from w2s_bench.registry.stacking import needs_truth
 from w2s_bench.seeds import derive
 from w2s_bench.store.escape import of_error
 from w2s_bench.store.paths import strip_local_paths
@@ -57,8 +56,8 @@ class Stage:
     supervision: Recipe = field(default_factory=Recipe)
     students: dict[str, str] = field(default_factory=dict)
     """ceiling, train: by name (`strong` or an intermediate's), digests of the students that every seed loads alike."""
-    gold: int = 0
-    """train: how many examples of the supervision split it gets with their truth."""
+    truth: tuple[int, bool] = (0, False)
+    """train: how many examples of the supervision split it gets with their truth, and whether that of transfer."""
     fingerprint: str = ""
     """prepare: what the task called its data when this was planned."""
 
@@ -193,6 +192,7 @@ class _Planner:
                     *(self._public(e) for e in _entries(cell)),
                     cell.seed,
                 ],
+                **({"tuned": [cell.tuning["rule"], cell.tuning["seeds"]]} if cell.tuning else {}),
             }
         )
         return PlannedCell(cell, record, prepare, supervise, ceiling, train, command, settings, protocol_digest)
@@ -253,7 +253,7 @@ class _Planner:
             Stage(
                 "train", key, (prepare, *supervise), cell.label(), cell.task, seed, cell.student, recipe,
                 cell.mitigations, cell.supervisors, cell.intermediate, cell.protocol.supervision,
-                self._pretrained(cell.student, **cell.intermediate), self._gold(cell),
+                self._pretrained(cell.student, **cell.intermediate), self._truth(cell),
             )
         )  # fmt: skip
 
@@ -266,9 +266,9 @@ class _Planner:
             "training": self.source,
         }
 
-    def _gold(self, cell: Cell) -> int:
-        sighted = any(needs_truth(self.registry.get("mitigation", m.name).cls) for m in cell.mitigations)
-        return int(cell.task.options.get("n_gold", 0)) if sighted else 0
+    def _truth(self, cell: Cell) -> tuple[int, bool]:
+        needs = {n for m in cell.mitigations for n in getattr(self.registry.get("mitigation", m.name).cls, "needs", ())}
+        return int(cell.task.options.get("n_gold", 0)) if "ground_truth" in needs else 0, "transfer_truth" in needs
 
     def _pretrained(self, strong: Entry, **intermediate: Entry) -> dict[str, str]:
         return {

@@ -45,8 +45,8 @@ class Recorder:
         student, ceiling = exchange.read_predictions(content), self._predictions(artefacts[cell.ceiling])
         cost, backbones = _cost(cell, artefacts, computed), _backbones(cell, artefacts)
         answers = Answers(
-            truth.test, truth.transfer, [v["test"] for v in votes], votes[0]["transfer"],
-            student["test"][1], student["transfer"][1], ceiling["test"][1],
+            truth.test, truth.transfer, [v["test"] for v in votes], votes[0]["transfer"], votes[0]["validation"],
+            student["test"][1], student["transfer"][1], student["validation"][1], ceiling["test"][1],
             self._check(cell) if truth.info["kind"] == "generation" else None,
         )  # fmt: skip
         info = truth.info
@@ -93,7 +93,7 @@ class Recorder:
 
     def write_failure(self, cell: PlannedCell, status: str, reason: str) -> None:
         """Writes the record of a cell without a result."""
-        nothing = dict.fromkeys(("test", "transfer", "pgr", "cost", "predictions", "scores"))
+        nothing = dict.fromkeys(("test", "transfer", "validation", "pgr", "cost", "predictions", "scores"))
         self.store.write_record({**self._head(cell, status, reason), **nothing})
 
     def _head(self, cell: PlannedCell, status: str, reason: str | None) -> dict[str, Any]:
@@ -106,6 +106,7 @@ class Recorder:
             "protocol_settings": cell.settings,
             "suite": self.run.suite,
             "cell": strip_local_paths(cell.cell.describe()),
+            **({"tuning": cell.cell.tuning} if cell.cell.tuning else {}),
             "control": any(bool(getattr(c, "control", False)) for c in classes),
             "track": "uses-ground-truth" if sighted else "weak-labels-only",
             "status": status,

@@ -30,8 +30,11 @@ class Answers:
     """Test votes of each supervisor; the first is the reference."""
     labels: np.ndarray
     """The reference supervisor's votes on transfer."""
+    validation_labels: np.ndarray
+    """The same on validation, whose truth plays no part."""
     student: np.ndarray
     student_on_transfer: np.ndarray
+    student_on_validation: np.ndarray
     ceiling: np.ndarray
     check: Check | None = None
 
@@ -59,7 +62,7 @@ def has_voted(votes: np.ndarray) -> np.ndarray:
 
 
 def score(answers: Answers, metrics: Mapping[str, Metric], metric: str, same_for_all_seeds: bool) -> dict[str, Any]:
-    """Returns the record's `test`, `transfer` and `pgr`; the gap is measured in `metric`.
+    """Returns the record's `test`, `transfer`, `validation` and `pgr`; the gap is measured in `metric`.
 
     Answers in words have no probabilities: accuracy is all that is measured of them.
     """
@@ -99,7 +102,21 @@ def score(answers: Answers, metrics: Mapping[str, Metric], metric: str, same_for
         "student_accuracy_label_wrong": _mean(learnt[~labelled]),
     }
     pgr = recovered(*(measured[side][metric] for side in ("floor", "student", "ceiling")))
-    return {"test": test, "transfer": transfer, "pgr": pgr}
+    validation = like_weak(answers.student_on_validation, answers.validation_labels)
+    return {"test": test, "transfer": transfer, "validation": validation, "pgr": pgr}
+
+
+def like_weak(student: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """Returns how like a supervisor's labels the student is, where there are any: `n`, `agreement`, `log_loss`.
+
+    The log-loss is the student's cross-entropy under soft labels, probabilities not below 1e-7; None for texts.
+    """
+    voted = has_voted(labels)
+    student, labels = student[voted], labels[voted]
+    loss = None
+    if labels.dtype.kind != "U" and len(labels):
+        loss = float(-(labels * np.log(np.clip(student, 1e-7, 1.0))).sum(axis=1).mean())
+    return {"n": len(labels), "agreement": _mean(chosen(student) == chosen(labels)), "log_loss": loss}
 
 
 def right_of(answers: Answers) -> dict[str, np.ndarray]:

@@ -38,6 +38,8 @@ def problem_of_class(kind: str, cls: type) -> str | None:
         for need in needs:
             if need not in interfaces.NEEDS:
                 return f"it needs '{need}', which nobody offers; needs are {', '.join(sorted(interfaces.NEEDS))}"
+        if "transfer_truth" in needs and not getattr(cls, "control", False):
+            return "it needs 'transfer_truth', which is for controls alone; say `control = True`, or use a gold budget"
         return stacking.problem_of_hooks(cls)
     return None
 

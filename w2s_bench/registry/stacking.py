@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from w2s_bench import hookspecs
 from w2s_bench.errors import UsageError, nearest
-from w2s_bench.interfaces import ASKED, KINDS_WITH_CLASSES
+from w2s_bench.interfaces import ASKED, KINDS_WITH_CLASSES, TRUTH
 
 
 class Registered(Protocol):
@@ -216,7 +216,7 @@ def check_asked(
 def check_gold(n_gold: int, mitigations: Sequence[Registered]) -> None:
     """Raises UsageError if a mitigation learns from ground truth and there is no budget of it."""
     for r in mitigations:
-        if needs_truth(r.cls) and not n_gold:
+        if "ground_truth" in getattr(r.cls, "needs", ()) and not n_gold:
             raise UsageError(
                 f"mitigation '{r.name}' learns from examples with ground truth, and the budget is 0; "
                 "set one for all rows, such as task.n_gold=100"
@@ -224,8 +224,8 @@ def check_gold(n_gold: int, mitigations: Sequence[Registered]) -> None:
 
 
 def needs_truth(cls: type) -> bool:
-    """Returns whether a mitigation is given the gold budget, and has its rows on the track of those that use truth."""
-    return "ground_truth" in getattr(cls, "needs", ())
+    """Returns whether a mitigation is given ground truth, and has its rows on the track of those that use it."""
+    return bool(set(TRUTH) & set(getattr(cls, "needs", ())))
 
 
 def _lacks(supervisor: Registered, need: str) -> str | None:

@@ -12,6 +12,7 @@ class NewPlugin:
     """
 
     source = "Szegedy et al. 2016, arXiv 1512.00567"
+    search = {"doubt": [0.05, 0.1, 0.2, 0.4]}
 
     @dataclass
     class Options:

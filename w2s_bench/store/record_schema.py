@@ -15,6 +15,8 @@ RECORD: dict[str, Any] = {
     "imported": {"baselines": {"floor": [float], "ceiling": [float]}},
     "test": {"floor": SIDE, "student": SIDE, "ceiling": SIDE, "agreement": {}, "supervisors": {}, "joint": {}},
     "transfer": {},
+    "validation": {"n": float, "agreement": float, "log_loss": float},
+    "tuning": {"rule": str, "seeds": [float], "trials": [{"options": {}, "agreement": float, "log_loss": float}]},
     "pgr": float,
     "cost": {
         "device": str,

@@ -80,6 +80,12 @@ class Record:
         alone = len(stack) == 1 and stack[0]["name"] == "naive"
         return [] if alone and not any(v for k, v in stack[0].items() if k != "name") else stack
 
+    @property
+    def tuned(self) -> set[str]:
+        """Names of the mitigations whose options trials have chosen."""
+        trials = (self.raw.get("tuning") or {}).get("trials") or []
+        return {name for trial in trials for name in trial.get("options") or {}}
+
 
 @dataclass
 class Reading:

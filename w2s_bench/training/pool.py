@@ -73,6 +73,7 @@ class Pool:
     _cross_predict: Callable[[Tensor, int, float], Tensor] | None = None
     _combine: Callable[[Pool], Tensor] | None = None
     """How the stack combines votes; set by `train_student`."""
+    _transfer_truth: Callable[[], Tensor] | None = None
     rng: torch.Generator | None = None
     """The asking mitigation's own generator."""
 
@@ -123,6 +124,12 @@ class Pool:
         if self._gold is None:
             raise W2SError("pool.gold is for mitigations that declare needs = frozenset({'ground_truth'})")
         return self._gold()
+
+    @property
+    def transfer_truth(self) -> Tensor:
+        """True labels [N, C] of the transfer split, for controls that declare the need `transfer_truth` alone."""
+        assert self._transfer_truth is not None
+        return self._transfer_truth()
 
     @property
     def validation_labels(self) -> Tensor:

@@ -32,6 +32,9 @@ from w2s_bench.training.pool import FrozenSupervisor, Pool
 from w2s_bench.training.stack import Stack
 from w2s_bench.training.student import StudentModel
 
+ANSWERED = ("test", "transfer", "validation")
+"""The splits that a student answers; a ceiling has no validation split."""
+
 
 def run(folder: str) -> None:
     """Does the job in a folder, see `jobs.run_in`."""
@@ -105,6 +108,7 @@ def train(job: Job, registry: Registry, stage: StageContext, inputs: dict[str, I
         supervisors=[_frozen(job, registry, k, entry, stage, folder) for k, entry in enumerate(job.supervisors)],
         rngs=rngs,
         _gold=functools.partial(_gold, job, inputs["gold"], folder) if "gold" in inputs else None,
+        _transfer_truth=functools.partial(_transfer_truth, job, voted["transfer"][0], folder),
         _features=_frozen_features(stage),
         _cross_predict=CrossFit(stage, voted["transfer"][0]),
     )
@@ -113,6 +117,13 @@ def train(job: Job, registry: Registry, stage: StageContext, inputs: dict[str, I
 
 def _gold(job: Job, inputs: Inputs, folder: Path) -> tuple[Inputs, Tensor]:
     return hard_labels(job.task, inputs, np.load(folder / "in" / "gold.npy", allow_pickle=False))
+
+
+def _transfer_truth(job: Job, inputs: Inputs, folder: Path) -> Tensor:
+    file = folder / "in" / "transfer_truth.npy"
+    if not file.is_file():
+        raise W2SError("pool.transfer_truth is for controls that declare needs = frozenset({'transfer_truth'})")
+    return hard_labels(job.task, inputs, np.load(file, allow_pickle=False))[1]
 
 
 def _model(registry: Registry, entry: Entry, recipe: Recipe) -> tuple[Callable[[int], Backbone], Recipe]:
@@ -156,7 +167,7 @@ def _write_predictions(fitted: StudentModel, inputs: dict[str, Inputs], folder: 
     def predictions(split: Inputs) -> np.ndarray:
         return np.array(fitted.answer(split), dtype=str) if fitted.generative else fitted.predict(split).numpy()
 
-    splits = {name: (inputs[name].ids, predictions(inputs[name])) for name in ("test", "transfer")}
+    splits = {name: (inputs[name].ids, predictions(inputs[name])) for name in ANSWERED if name in inputs}
     exchange.write_predictions(folder / "out" / "predictions.parquet", splits)
 
 
