@@ -75,7 +75,9 @@ def test_supervise_then_train_with_the_supervisor_at_hand(tmp_path, splits):
     (place / "out" / "supervisor").rename(place2 / "in" / "supervisors" / "0")
     work(place2)
     own = predictions(place2)
-    assert {k: v[1].shape for k, v in own.items()} == {"test": (1000, 2), "transfer": (480, 2)}
+    assert {k: v[1].shape for k, v in own.items()} == {
+        "test": (1000, 2), "transfer": (480, 2), "validation": (200, 2),
+    }  # fmt: skip
     assert own["test"][0] == splits["test"].inputs.ids
     assert (own["test"][1].argmax(-1) == splits["test"].truth).mean() > 0.65
     cost = exchange.read_json(place2 / "out" / "cost.json")
