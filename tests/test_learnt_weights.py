@@ -155,10 +155,10 @@ def test_a_head_begins_as_the_words_of_the_classes():
     states = torch.randn(5, student.classifier.head.in_features)
     ours = student.classifier.head(states)
     torch.testing.assert_close(ours, body.lm_logits(states)[:, [below, above]])
-    words = student_of([member("words", HeadFromWords, words=["w3", "w5"])], [supervisor()], recipe=recipe)
+    words = student_of([member("words", HeadFromWords, words={"toy": ["w3", "w5"]})], [supervisor()], recipe=recipe)
     torch.testing.assert_close(words.classifier.head(states), words.classifier.body.lm_logits(states)[:, [3, 5]])
     with pytest.raises(W2SError, match="words needs 2, one a class of toy, not 1"):
-        student_of([member("words", HeadFromWords, words=["w3"])], [supervisor()], recipe=recipe)
+        student_of([member("words", HeadFromWords, words={"toy": ["w3"]})], [supervisor()], recipe=recipe)
 
 
 # --- asking the supervisor again

@@ -7,14 +7,15 @@ from w2s_bench import hookimpl
 
 @dataclass
 class Words:
-    words: list[str] = field(default_factory=list)
-    """One word a class, in their order, to take its place in a text; the class names where there are none."""
+    words: dict[str, list[str]] = field(default_factory=dict)
+    """By task, one word a class in their order, to take its place in a text; its class names where there are none."""
 
     def of(self, task):
         """Returns the words of a task's classes; ValueError where they are not one each."""
-        if self.words and len(self.words) != len(task.class_names):
-            raise ValueError(f"words needs {len(task.class_names)}, one a class of {task.name}, not {len(self.words)}")
-        return list(self.words or task.class_names)
+        words = self.words.get(task.name) or task.class_names
+        if len(words) != len(task.class_names):
+            raise ValueError(f"words needs {len(task.class_names)}, one a class of {task.name}, not {len(words)}")
+        return list(words)
 
 
 class HeadFromWords:
