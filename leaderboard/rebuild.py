@@ -10,7 +10,7 @@ import re
 import sys
 from pathlib import Path
 
-from methods_table import methods_table
+from methods_table import methods_tables
 
 from w2s_bench.board import Board, build_board
 from w2s_bench.board.render import render
@@ -23,6 +23,8 @@ HERE = Path(__file__).resolve().parent
 RENDERED = {"board.json": "json", "board.md": "md", "board.csv": "csv", "board.tex": "latex"}
 FRONT = "sandbox"
 """The suite whose overall table is in the project's README."""
+TUNED = "sandbox-tuned"
+"""The suite whose options were tuned; the mitigations' table puts both side by side."""
 PICTURES = {
     "sandbox": "mitigations",
     "scaling": "scaling",
@@ -64,7 +66,8 @@ def rendered() -> dict[Path, str]:
     files[readme] = BLOCK.sub(lambda block: block[1] + table + block[2], readme.read_text(encoding="utf-8"))
     terms = HERE.parent / "docs" / "glossary.md"
     methods = HERE.parent / "docs" / "methods.md"
-    table = methods_table(boards[FRONT].overall if FRONT in boards else [])
+    measured = (boards[name].data if name in boards else None for name in (FRONT, TUNED))
+    table = methods_tables(*measured)
     files[methods] = MITIGATIONS.sub(lambda block: block[1] + table + block[2], methods.read_text(encoding="utf-8"))
     files[terms] = COLUMNS.sub(lambda block: block[1] + glossary() + block[2], terms.read_text(encoding="utf-8"))
     return files

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
@@ -146,9 +146,7 @@ class Recipe:
 class Task(Protocol):
     """A dataset with its split rule. Optional attributes: `Options`, `sealed`, `same_test_for_all_seeds`, `notes`.
 
-    `notes`, asked after `load`, are sentences about the data, such as how many rows were left out. A run shows
-    them, and records keep them.
-
+    `notes`, asked after `load`, are sentences about the data, such as what was left out; runs and records show them.
     A generation task gives no class names, texts as truth, and `check(answer, truth) -> bool`.
     """
 
@@ -171,6 +169,8 @@ class FitContext:
     """The protocol's recipe for supervisors; an entry's own learning rates replace these."""
     stage: Any = field(default=None, repr=False, compare=False)
     """Set by the harness: the `training.loop.StageContext` whose meter and cache `training.finetune` goes on using."""
+    truth: Mapping[str, int] | None = field(default=None, repr=False, compare=False)
+    """True classes by example id, of every split: for controls that declare `needs = frozenset({"truth"})` alone."""
 
 
 @runtime_checkable

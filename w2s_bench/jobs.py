@@ -4,11 +4,13 @@
     in/<split>.parquet      inputs without truth (`exchange.write_inputs`)
     in/truth.npy            [N] ints: supervise gets the supervision split's, ceiling the transfer split's, train none
     in/gold.parquet, .npy   train, for mitigations that declare `ground_truth` alone: the gold budget
+    in/truths.npz           supervise, for a control that declares `truth` alone: of every split
+    in/transfer_truth.npy   train, for a control that declares `transfer_truth` alone
     in/votes.npz            train: `transfer` and `validation`, [S, N, C] floats
     in/supervisors/<k>/     train: what supervisor k saved of itself, where it saved anything
     out/votes.npz           supervise: `transfer`, `validation`, `test`, [N, C]; a row of NaN abstains
     out/supervisor/         supervise: whatever the supervisor saved
-    out/predictions.parquet ceiling, train: splits `test` and `transfer` (`exchange.write_predictions`)
+    out/predictions.parquet ceiling, train: splits `test` and `transfer`, train `validation` too
     out/cost.json           `Cost`
     out/identity.json       names and revisions of the backbones
     Generation tasks     truth and votes are arrays of texts, an empty one abstains; predictions are texts

@@ -50,7 +50,13 @@ class Subject(Placed):
 
     def context(self, place: Place) -> FitContext:
         """Returns what comes with the examples."""
-        return FitContext(place.task, SEED, RECIPE)
+        sees = "truth" in getattr(self.entry.cls, "needs", ())
+        truths = (
+            {i: int(c) for s in place.splits.values() for i, c in zip(s.inputs.ids, s.truth, strict=True)}
+            if sees
+            else None
+        )
+        return FitContext(place.task, SEED, RECIPE, truth=truths)
 
     @once
     def votes(self) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 A worker gets label-free inputs, and beyond them exactly this: supervise the truth of the supervision split, ceiling
 that of the transfer split, train the votes and what the supervisors saved of themselves, and, where a mitigation
-declares that it needs it, the gold budget: some of the supervision split with its truth. A control may have the truth
-of the transfer split.
+declares that it needs it, the gold budget: some of the supervision split with its truth. A control may have
+more: a supervisor the truth of all splits, a mitigation that of the transfer split.
 """
 
 from __future__ import annotations
@@ -109,8 +109,10 @@ def fill(
         np.save(inputs / "truth.npy", prepared.truth(TRUTH[stage.kind]), allow_pickle=False)
     if stage.kind == "train":
         _write_votes(inputs, [artefacts[d] for d in stage.needs[1:]])
-    gold_budget, transfer_truth = stage.truth
-    if transfer_truth:
+    gold_budget, sees_truth = stage.truth
+    if sees_truth and stage.kind == "supervise":
+        np.savez(inputs / "truths.npz", **{split: prepared.truth(split) for split in SPLITS})
+    elif sees_truth:
         np.save(inputs / "transfer_truth.npy", prepared.truth("transfer"), allow_pickle=False)
     if gold_budget:
         supervision = prepared.artefact.load("inputs/supervision.parquet", exchange.read_inputs)

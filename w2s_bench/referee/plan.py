@@ -57,7 +57,7 @@ class Stage:
     students: dict[str, str] = field(default_factory=dict)
     """ceiling, train: by name (`strong` or an intermediate's), digests of the students that every seed loads alike."""
     truth: tuple[int, bool] = (0, False)
-    """train: how many examples of the supervision split it gets with their truth, and whether that of transfer."""
+    """How many examples of the supervision split it gets with truth; whether that of transfer (supervise: of all)."""
     fingerprint: str = ""
     """prepare: what the task called its data when this was planned."""
 
@@ -222,7 +222,8 @@ class _Planner:
                 }
             )
             label = f"supervise {cell.task.name}: {entry.name}, seed {cell.seed}"
-            return self._add(Stage("supervise", key, (prepare,), label, cell.task, seed, entry, recipe))
+            sees = (0, "truth" in getattr(self.registry.get("supervisor", entry.name).cls, "needs", ()))
+            return self._add(Stage("supervise", key, (prepare,), label, cell.task, seed, entry, recipe, truth=sees))
 
         return self._once("supervise", prepare, entry, cell.protocol, cell.seed, make=make)
 

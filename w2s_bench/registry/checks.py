@@ -31,6 +31,11 @@ def problem_of_class(kind: str, cls: type) -> str | None:
     # a table's kind depends on its options
     if kind == "task" and task_kind not in TASK_KINDS and not isinstance(task_kind, property):
         return f"its `kind` is {task_kind!r}; a task's kind is one of {', '.join(TASK_KINDS)}"
+    asks = set(getattr(cls, "needs", ())) if kind == "supervisor" else set()
+    if asks and (asks != {"truth"} or not getattr(cls, "control", False)):
+        return (
+            f"it needs {', '.join(sorted(asks))}; a supervisor may need 'truth' where it is a control, and nothing else"
+        )
     if kind == "mitigation":
         needs: Any = getattr(cls, "needs", frozenset())
         if isinstance(needs, str) or not isinstance(needs, Iterable):

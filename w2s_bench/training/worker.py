@@ -65,7 +65,7 @@ def supervise(job: Job, registry: Registry, stage: StageContext, inputs: dict[st
     name = job.entry.name
     supervisor = registry.get("supervisor", name).build(job.entry.options)
     truth = np.load(folder / "in" / "truth.npy", allow_pickle=False)
-    context = FitContext(job.task, job.seed, job.recipe, stage)
+    context = FitContext(job.task, job.seed, job.recipe, stage, _truths(inputs, folder))
     _blaming(name, "fit", supervisor.fit, inputs["supervision"], truth, context)
     splits = [split for split in ("transfer", "validation", "test") if split in inputs]
     method, dtype = ("answer", np.str_) if job.task.kind == "generation" else ("label", np.float32)
@@ -75,6 +75,14 @@ def supervise(job: Job, registry: Registry, stage: StageContext, inputs: dict[st
     if hasattr(supervisor, "save"):
         (folder / "out" / "supervisor").mkdir()
         _blaming(name, "save", supervisor.save, folder / "out" / "supervisor")
+
+
+def _truths(inputs: dict[str, Inputs], folder: Path) -> dict[str, int] | None:
+    """Returns the true class of every example by its id, for a control that is given them."""
+    if not (folder / "in" / "truths.npz").is_file():
+        return None
+    with np.load(folder / "in" / "truths.npz", allow_pickle=False) as truths:
+        return {i: int(c) for split in truths.files for i, c in zip(inputs[split].ids, truths[split], strict=True)}
 
 
 def ceiling(job: Job, registry: Registry, stage: StageContext, inputs: dict[str, Inputs], folder: Path) -> None:
