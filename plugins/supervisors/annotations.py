@@ -20,7 +20,7 @@ def register_supervisors(register) -> None:
 
 
 class Annotations:
-    """What annotators said of each text in a file, one row an annotation: the share of them that named each class.
+    """The share of annotators that named each class, out of a file with one annotation a row.
 
     A text that nobody annotated is an abstention. Texts are looked up as they are written in the task, in every split.
     With `annotator` it is one person's labels alone; several entries of a config folder, one for each, are several

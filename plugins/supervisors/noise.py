@@ -1,4 +1,4 @@
-"""The truth with errors put in: a dial for how a supervisor errs, for calibrating boards and methods."""
+"""The truth with errors put in: set to err in a known way, for calibrating boards and methods."""
 
 from __future__ import annotations
 

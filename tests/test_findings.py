@@ -1,0 +1,96 @@
+"""docs/findings.md against the published boards: each entry names its rows, and each number is theirs."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from w2s_bench.board.render.formatting import number
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "leaderboard"))
+TEXT = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
+ENTRIES = re.findall(r"^- (.*?)(?=\n\n|\n- |\Z)", TEXT, re.DOTALL | re.MULTILINE)
+CHECKS = re.compile(r"<!-- ([a-z-]+):\s(.*?) -->", re.DOTALL)
+VERDICTS = ("better", "worse", "no evidence")
+NUMBER = re.compile(r"(?<![\w.])[+-]?(?:\d+)?\.\d+")
+
+
+def board(suite: str) -> dict:
+    return json.loads((ROOT / "leaderboard" / suite / "board.json").read_text())
+
+
+def row_of(suite: str, words: list[str]) -> dict:
+    """Returns the row that the words begin with: `NAME`, or `NAME @ TASK SUPERVISOR STUDENT`; takes them off."""
+    data, name = board(suite), words.pop(0)
+    if words[0] != "@":
+        return next(r for r in data["overall"] if r["mitigation"] == name)
+    place = [words.pop(0) for _ in range(4)][1:]
+    rows = [r for r in data["rows"] if r["mitigation"] == name]
+    return next(r for r in rows if [r["task"], r["supervisors"][0], r["student"]] == place)
+
+
+def stated(suite: str, item: str) -> str | None:
+    """Returns the number of an item, None for a verdict; fails where the board has another."""
+    words = item.split()
+    row = row_of(suite, words)
+    if " ".join(words) in VERDICTS:
+        assert row["over_naive"]["verdict"] == " ".join(words), item
+        return None
+    key, value = words
+    assert key in ("pgr", "gain", "p", "accuracy"), item
+    over = row["over_naive"] or {}
+    found = {"p": over.get("p_adjusted"), "gain": over.get("mean")}
+    found |= {k: (row.get(n) or {}).get("mean") for k, n in (("pgr", "pgr"), ("accuracy", "student_accuracy"))}
+    digits = len(value.partition(".")[2])
+    assert number(found[key], digits, value[0] in "+-" and key == "gain") == value, (item, found[key])
+    return value
+
+
+def checked(entry: str) -> tuple[str, set[str]]:
+    """Returns an entry's words, and the numbers that its checks have found on the boards."""
+    comments = CHECKS.findall(entry)
+    assert comments, entry
+    items = [(suite, item.strip()) for suite, items in comments for item in items.split(";")]
+    return CHECKS.sub("", entry), {v for suite, item in items if (v := stated(suite, item)) is not None}
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: re.sub(r"\W+", " ", e[:40]))
+def test_each_finding_is_on_the_board(entry):
+    words, values = checked(entry)
+    assert "](" in words, "it links to no row"
+    assert set(NUMBER.findall(re.sub(r"\]\([^)]*\)", "", words))) <= values
+
+
+def test_a_wrong_number_or_verdict_is_found():
+    with pytest.raises(AssertionError):
+        stated("sandbox", "naive pgr .59")
+    with pytest.raises(AssertionError):
+        stated("sandbox", "ccs better")
+    words, values = checked("it recovers .57 <!-- sandbox: naive pgr .58 -->")
+    assert NUMBER.findall(words) == [".57"] and values == {".58"}
+
+
+def test_claims_are_of_the_mitigations_that_there_are():
+    from methods_table import claims
+
+    from w2s_bench.registry import load
+
+    methods = {e.name for e in load([]).entries("mitigation") if not getattr(e.cls, "control", False)}
+    assert set(claims()) == methods
+    assert {c["claim"] for c in claims().values()} == {"better", "same", "nothing"}
+
+
+def test_counted_claims():
+    """How many claims were reproduced, as the page says."""
+    table = (ROOT / "docs" / "methods.md").read_text().rpartition("| here |")[2]
+    here = [line.split(" | ")[-1].rstrip(" |") for line in table.splitlines() if line.startswith("| `")]
+    counted = re.search(
+        r"Of (\d+) claims, (\d+) are reproduced, (\d+) not found here and (\d+) find the opposite", TEXT
+    )
+    counts = [here.count(word) for word in ("reproduced", "not found here", "opposite")]
+    assert [int(n) for n in counted.groups()] == [sum(counts), *counts]
