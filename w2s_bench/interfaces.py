@@ -51,8 +51,7 @@ class Inputs:
     difficulty: np.ndarray | None = None
     """[N] floats, higher is harder, known without the truth; None where the task has none."""
     candidates: list[list[str | None]] | None = None
-    """Generation tasks, in training: [C - 1][N] the answers of the columns of labels, None where there is
-    none; the last column of labels is any other text."""
+    """Generation tasks, in training: [C - 1][N] what the columns of labels say, or None; the last is the rest."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -61,7 +60,8 @@ class Inputs:
         """Returns the examples at these positions."""
         at = [int(i) for i in indices]
         return Inputs(
-            *([column[i] for i in at] for column in (self.ids, self.text)),
+            [self.ids[i] for i in at],
+            [self.text[i] for i in at],
             None if self.other is None else [self.other[i] for i in at],
             None if self.difficulty is None else np.asarray(self.difficulty)[at],
             None if self.candidates is None else [[column[i] for i in at] for column in self.candidates],

@@ -111,7 +111,7 @@ def fill(
         _write_votes(inputs, [artefacts[d] for d in stage.needs[1:]])
     gold_budget, sees_truth = stage.truth
     if sees_truth and stage.kind == "supervise":
-        np.savez(inputs / "truths.npz", **{split: prepared.truth(split) for split in SPLITS})
+        exchange.write_arrays(inputs / "truths.npz", **{split: prepared.truth(split) for split in SPLITS})
     elif sees_truth:
         np.save(inputs / "transfer_truth.npy", prepared.truth("transfer"), allow_pickle=False)
     if gold_budget:

@@ -50,10 +50,15 @@ def look_of_row(row: Row) -> str:
     return f"{verdict} than naive" if verdict in ("better", "worse") else "not separable from naive"
 
 
+def _block(row: Row) -> int:
+    """Returns 0 for what sees weak labels alone, 1 for what is given truth, 2 for controls: they are drawn apart."""
+    return 2 if row["control"] else int(row["track"] == "uses-ground-truth")
+
+
 def _intervals(axis: Axes, rows: list[Row]) -> None:
-    shown = sorted((row for row in rows if row["pgr"]), key=lambda row: (row["control"], -row["pgr"]["mean"]))
-    methods = sum(not row["control"] for row in shown)
-    heights = [-k - 0.7 * (k >= methods) for k in range(len(shown))]  # controls are apart
+    shown = sorted((row for row in rows if row["pgr"]), key=lambda row: (_block(row), -row["pgr"]["mean"]))
+    blocks = sorted({_block(row) for row in shown})
+    heights = [-k - 0.7 * blocks.index(_block(row)) for k, row in enumerate(shown)]
     for row, height in zip(shown, heights, strict=True):
         look, pgr = look_of_row(row), row["pgr"]
         low, high = (pgr["mean"] if pgr[end] is None else max(pgr[end], LOWEST) for end in ("low", "high"))
@@ -64,7 +69,8 @@ def _intervals(axis: Axes, rows: list[Row]) -> None:
             axis.annotate(f"← {pgr['mean']:.2f}", (LOWEST, height), (7, -2.5), textcoords="offset points", fontsize=7)
     for place, dash in ((0.0, "-"), (1.0, "-"), *((r["pgr"]["mean"], ":") for r in shown if r["mitigation"] == NAIVE)):
         axis.axvline(place, color="0.7", lw=0.9, ls=dash, zorder=0)
-    axis.set_yticks(heights, [short(row["mitigation"], NAME_LENGTH) for row in shown], fontsize=8)
+    names = [short(row["mitigation"], NAME_LENGTH) + " (ground truth)" * (_block(row) == 1) for row in shown]
+    axis.set_yticks(heights, names, fontsize=8)
     axis.tick_params(axis="y", length=0)
     axis.set_ylim(min(heights) - 0.7, 0.7)
     left = min(min(r["pgr"]["mean"] if r["pgr"]["low"] is None else r["pgr"]["low"] for r in shown), 0.0)
