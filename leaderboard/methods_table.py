@@ -93,13 +93,18 @@ def _measured(
 
 
 def _tuned(name: str, board: dict[str, Any], tuned: dict[str, Any] | None) -> str:
+    values = tuned_and_default(name, board, tuned) if tuned else None
+    return f"{number(values[0], 2)} ({number(values[1], 2)})" if values else "–"
+
+
+def tuned_and_default(name: str, board: dict[str, Any], tuned: dict[str, Any]) -> tuple[float, float] | None:
     """Returns the PGR with tuned options over the groups that were tuned, and with the defaults over the same."""
-    rows = [r for r in (tuned or {"rows": []})["rows"] if r["mitigation"] == f"{name}(tuned)" and r["pgr"]]
-    places = {_place(r) for r in rows}
+    rows = [r for r in tuned["rows"] if r["mitigation"] == f"{name}(tuned)" and r["pgr"]]
+    places = [_place(r) for r in rows]
     defaults = [r for r in board["rows"] if r["mitigation"] == name and r["pgr"] and _place(r) in places]
     if not rows or len(defaults) != len(rows):
-        return "–"
-    return f"{number(_recovered(rows), 2)} ({number(_recovered(defaults), 2)})"
+        return None
+    return _recovered(rows), _recovered(defaults)
 
 
 def _place(row: dict[str, Any]) -> tuple[Any, ...]:

@@ -7,6 +7,7 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from w2s_bench.board.render.formatting import number
@@ -37,6 +38,8 @@ def row_of(suite: str, words: list[str]) -> dict:
 def stated(suite: str, item: str) -> str | None:
     """Returns the number of an item, None for a verdict; fails where the board has another."""
     words = item.split()
+    if words[1] == "tuned":
+        return tuned(suite, *words)
     row = row_of(suite, words)
     if " ".join(words) in VERDICTS:
         assert row["over_naive"]["verdict"] == " ".join(words), item
@@ -51,12 +54,22 @@ def stated(suite: str, item: str) -> str | None:
     return value
 
 
+def tuned(suite: str, name: str, _: str, value: str, default: str) -> str:
+    """Returns `VALUE DEFAULT` of an item `NAME tuned VALUE DEFAULT`, both over the groups that were tuned."""
+    from methods_table import tuned_and_default
+
+    found = tuned_and_default(name, board("sandbox"), board(suite))
+    assert [number(v, 2) for v in found] == [value, default], (name, found)
+    return f"{value} {default}"
+
+
 def checked(entry: str) -> tuple[str, set[str]]:
     """Returns an entry's words, and the numbers that its checks have found on the boards."""
     comments = CHECKS.findall(entry)
     assert comments, entry
     items = [(suite, item.strip()) for suite, items in comments for item in items.split(";")]
-    return CHECKS.sub("", entry), {v for suite, item in items if (v := stated(suite, item)) is not None}
+    values = [stated(suite, item) for suite, item in items]
+    return CHECKS.sub("", entry), {number for v in values if v is not None for number in v.split()}
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: re.sub(r"\W+", " ", e[:40]))
@@ -83,6 +96,21 @@ def test_claims_are_of_the_mitigations_that_there_are():
     methods = {e.name for e in load([]).entries("mitigation") if not getattr(e.cls, "control", False)}
     assert set(claims()) == methods
     assert {c["claim"] for c in claims().values()} == {"better", "same", "nothing"}
+
+
+def test_what_tuning_changes_in_all():
+    from methods_table import tuned_and_default
+
+    names = {
+        r["mitigation"].removesuffix("(tuned)") for r in board("sandbox-tuned")["rows"] if "(tuned)" in r["mitigation"]
+    }
+    pairs = [tuned_and_default(n, board("sandbox"), board("sandbox-tuned")) for n in sorted(names)]
+    differences = [a - b for a, b in pairs]
+    counted = re.search(r"Of (\d+) tuned rows (\d+) recover more than with the defaults and (\d+) less", TEXT)
+    assert [int(n) for n in counted.groups()] == [
+        len(differences), sum(d > 0.005 for d in differences), sum(d < -0.005 for d in differences)
+    ]  # fmt: skip
+    assert f"median difference is {number(float(np.median(differences)), 2)}" in TEXT
 
 
 def test_counted_claims():

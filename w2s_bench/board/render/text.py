@@ -58,8 +58,8 @@ def as_table(board: BoardContent, wide: bool = False, width: int = 100, colour: 
                              no_wrap=k != 0)  # fmt: skip
         for row in section.rows:
             words = [untrusted.plain(row[k]) for k in keep]
-            if not wide and len(words[0]) > NAME_WIDTH:  # a stack is broken between its parts
-                words[0] = words[0].replace("+", "+\n")
+            if not wide and len(words[0]) > NAME_WIDTH:  # broken between the parts of a stack, before options
+                words[0] = words[0].replace("+", "+\n").replace("(", "\n(").replace(" \n(", "\n(")
             table.add_row(*(Text(word, style=STYLES.get(look_of(word), "")) for word in words))
         console.print(table)
     console.print()
