@@ -40,6 +40,8 @@ def stated(suite: str, item: str) -> str | None:
     words = item.split()
     if words[1] == "tuned":
         return tuned(suite, *words)
+    if words[1] == "half":
+        return over_half(suite, *words)
     row = row_of(suite, words)
     if " ".join(words) in VERDICTS:
         assert row["over_naive"]["verdict"] == " ".join(words), item
@@ -61,6 +63,16 @@ def tuned(suite: str, name: str, _: str, value: str, default: str) -> str:
     found = tuned_and_default(name, board("sandbox"), board(suite))
     assert [number(v, 2) for v in found] == [value, default], (name, found)
     return f"{value} {default}"
+
+
+def over_half(suite: str, name: str, _: str, value: str, *apart: str) -> str:
+    """Returns VALUE of an item `NAME half VALUE [apart]`: what a stack recovers beyond its better half.
+
+    `apart` where the interval of that, which is adjusted for nothing, leaves out 0.
+    """
+    row = next(r for r in board(suite)["stacking"] if r["stack"] == name)
+    assert number(row["mean"], 2, True) == value and (row["low"] > 0 or row["high"] < 0) == (apart == ("apart",)), row
+    return value
 
 
 def checked(entry: str) -> tuple[str, set[str]]:
