@@ -18,6 +18,7 @@ TEXT = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
 ENTRIES = re.findall(r"^- (.*?)(?=\n\n|\n- |\Z)", TEXT, re.DOTALL | re.MULTILINE)
 CHECKS = re.compile(r"<!-- ([a-z-]+):\s(.*?) -->", re.DOTALL)
 VERDICTS = ("better", "worse", "no evidence")
+PLACES = {"pgr": "pgr", "accuracy": "student_accuracy", "ceiling": "ceiling"}
 NUMBER = re.compile(r"(?<![\w.])[+-]?(?:\d+)?\.\d+")
 
 
@@ -47,10 +48,10 @@ def stated(suite: str, item: str) -> str | None:
         assert row["over_naive"]["verdict"] == " ".join(words), item
         return None
     key, value = words
-    assert key in ("pgr", "gain", "p", "accuracy"), item
+    assert key in ("pgr", "gain", "p", "accuracy", "ceiling"), item
     over = row["over_naive"] or {}
     found = {"p": over.get("p_adjusted"), "gain": over.get("mean")}
-    found |= {k: (row.get(n) or {}).get("mean") for k, n in (("pgr", "pgr"), ("accuracy", "student_accuracy"))}
+    found |= {k: (row.get(n) or {}).get("mean") for k, n in PLACES.items()}
     digits = len(value.partition(".")[2])
     assert number(found[key], digits, value[0] in "+-" and key == "gain") == value, (item, found[key])
     return value
