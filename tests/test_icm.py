@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.losses import quick
 from test_label_cleaning import built, pool_of
 
-from w2s_bench.plugins.mitigations.icm import ICM, Ridge, likely, surest
+from w2s_bench.plugins.mitigations.icm import ICM, likely, surest, untaught
 
 
 def explicit(rows, labels, l2, without=None):
@@ -27,7 +27,7 @@ def explicit(rows, labels, l2, without=None):
 def test_labels_given_one_by_one_are_a_fit_from_nothing(seed, classes, l2):
     rng = np.random.default_rng(seed)
     rows = rng.normal(size=(14, 5))
-    ridge = Ridge(rows, classes, l2)
+    ridge = untaught(rows, classes, l2)
     for at in rng.integers(10, size=14):  # some twice, some never
         ridge = ridge.with_label(int(at), int(rng.integers(classes)))
     np.testing.assert_allclose(ridge.weights, explicit(rows, ridge.labels, l2), atol=1e-9)

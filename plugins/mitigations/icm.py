@@ -63,7 +63,7 @@ class ICM:
         rows = np.concatenate([rows, np.ones((len(rows), 1))], 1)
         drawn = torch.randperm(len(labels), generator=pool.rng)[: o.examples]
         weak = labels[drawn].double().cpu().numpy()
-        ridge = Ridge(rows[drawn.numpy()], labels.shape[-1], o.l2)
+        ridge = untaught(rows[drawn.numpy()], labels.shape[-1], o.l2)
         for at, c in surest(weak, o.seeds):
             ridge = ridge.with_label(at, c)
         steps = round(o.sweeps * len(drawn))
@@ -100,6 +100,14 @@ def likely(fitted):
     return positive / positive.sum(1, keepdims=True)
 
 
+def untaught(rows, classes, l2):
+    """Returns a regression on rows [N, H] that has no label yet."""
+    n, width = rows.shape
+    nothing = np.zeros((n, classes))
+    leverage = (rows**2).sum(1) / l2
+    return Ridge(rows, classes, nothing, np.eye(width) / l2, leverage, np.zeros((width, classes)), nothing)
+
+
 @dataclass(frozen=True)
 class Ridge:
     """A ridge regression of one-hot labels on some of the rows, which learns a label in closed form."""
@@ -107,29 +115,16 @@ class Ridge:
     rows: np.ndarray
     """[N, H]"""
     n_classes: int
-    l2: float
-    labels: np.ndarray | None = None
+    labels: np.ndarray
     """[N, C] one-hot, 0 throughout where a row has none."""
-    inverse: np.ndarray | None = None
+    inverse: np.ndarray
     """[H, H] of X'X + l2, over the rows with a label."""
-    leverage: np.ndarray | None = None
+    leverage: np.ndarray
     """[N] x' inverse x, of every row."""
-    weights: np.ndarray | None = None
+    weights: np.ndarray
     """[H, C]"""
-    fitted: np.ndarray | None = None
+    fitted: np.ndarray
     """[N, C] rows @ weights."""
-
-    def __post_init__(self):
-        if self.labels is None:
-            n, width = self.rows.shape
-            for name, value in {
-                "labels": np.zeros((n, self.n_classes)),
-                "inverse": np.eye(width) / self.l2,
-                "leverage": (self.rows**2).sum(1) / self.l2,
-                "weights": np.zeros((width, self.n_classes)),
-                "fitted": np.zeros((n, self.n_classes)),
-            }.items():
-                object.__setattr__(self, name, value)
 
     def with_label(self, at, c):
         """Returns the regression in which row `at` has class c, whether it had a label before or none."""
@@ -146,7 +141,7 @@ class Ridge:
         labels = self.labels.copy()
         labels[at] = label
         return Ridge(
-            self.rows, self.n_classes, self.l2, labels, inverse, leverage,
+            self.rows, self.n_classes, labels, inverse, leverage,
             self.weights + np.outer(direction, error), self.fitted + np.outer(along, error),
         )  # fmt: skip
 
