@@ -75,11 +75,11 @@ class ICM:
             rise = o.strength * (changed.coherence() - ridge.coherence())
             if rise > 0 or chance < np.exp(rise / temperature):
                 ridge = changed
-        found = torch.from_numpy(likely(rows @ ridge.weights)).to(labels.dtype)
+        revised = torch.from_numpy(likely(rows @ ridge.weights)).to(labels.dtype)
         named = torch.from_numpy(ridge.labels).to(labels.dtype)
         inside = torch.from_numpy(ridge.labels.any(1))
-        found[drawn[inside]] = named[inside]
-        return found.to(labels.device)
+        revised[drawn[inside]] = named[inside]
+        return revised.to(labels.device)
 
 
 def surest(weak, count):
