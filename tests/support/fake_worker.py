@@ -173,7 +173,7 @@ def learn(job: Job, place: Path, fault: str) -> None:
     salt = hashlib.sha256(b"".join(p.read_bytes() for p in sorted((place / "in").rglob("*")) if p.is_file())).digest()
     seed = job.seed ^ int.from_bytes(salt[:3], "big") ^ len(json.dumps([m.name for m in job.mitigations]))
     splits = {}
-    for split in ("test", "transfer"):
+    for split in ("test", "transfer") if job.stage == "ceiling" else ("test", "transfer", "validation"):
         ids = exchange.read_inputs(place / "in" / f"{split}.parquet").ids
         splits[split] = (ids, guesses(ids, seed, 0.95 if job.stage == "ceiling" else 0.8, job.task.n_classes))
     ids, p = splits["test"]

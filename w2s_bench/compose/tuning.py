@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from w2s_bench.cells import Cell, Entry
-from w2s_bench.compose.commands import Commands
 from w2s_bench.errors import UsageError
 from w2s_bench.registry.search import space_of
 
@@ -87,14 +86,13 @@ def trials(run: Run, tuning: Tuning, registry: Registry) -> Run:
         for version, seed in itertools.product(versions if len(versions) > 1 else (), tuning.seeds):
             trial = replace(cell, mitigations=version, seed=seed)
             cells[trial.key] = trial
-    commands = Commands(registry)
     return replace(
         run,
         cells=list(cells.values()),
         store=str(Path(run.store) / "trials"),
         suite=None,
         tuning=None,
-        commands=[commands.line(c) for c in cells.values()],
+        commands=_commands(cells.values(), registry),
     )
 
 
@@ -113,8 +111,14 @@ def settled(run: Run, tuning: Tuning, tried: Mapping[Any, dict[str, Any]], regis
     for cell in run.cells:
         stack, how = chosen.get(replace(cell, seed=0).key, (cell.mitigations, None))
         cells.append(replace(cell, mitigations=stack, tuning=how))
+    return replace(run, cells=cells, tuning=None, commands=_commands(cells, registry))
+
+
+def _commands(cells: Iterable[Cell], registry: Registry) -> list[str]:
+    from w2s_bench.compose.commands import Commands  # loads Hydra, which listing suites does without
+
     commands = Commands(registry)
-    return replace(run, cells=cells, tuning=None, commands=[commands.line(c) for c in cells])
+    return [commands.line(cell) for cell in cells]
 
 
 def _space(entry: Entry, registry: Registry) -> dict[str, list[Any]]:
