@@ -70,7 +70,8 @@ def test_record_has_what_the_contract_says(bench):
     assert test["n"] == 50 and test["same_for_all_seeds"] is True and other["test"]["same_for_all_seeds"] is False
     for side in ("floor", "student", "ceiling"):
         assert {"accuracy", "auroc", "log_loss", "ece"} <= set(test[side])
-    assert set(test["supervisors"]) == {"mean", "best"} and "supervisors" not in other["test"]
+    assert set(test["supervisors"]) == {"mean", "best", "kappa", "double_fault", "effective"}
+    assert "supervisors" not in other["test"] and set(sealed["validation"]) == {"n", "agreement", "log_loss"}
     assert sum(test["joint"].values()) == 50 and list(test["joint"]) == [f"{k:03b}" for k in range(8)]
     assert sealed["transfer"]["n"] == 30
     assert sealed["cost"]["steps"] == 3 and sealed["cost"]["peak_memory_bytes"] > 0
