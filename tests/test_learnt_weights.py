@@ -80,7 +80,7 @@ def test_a_trusted_set_mends_flipped_labels(cls, errors):
 @pytest.mark.parametrize("cls", [LearningToReweightGold, MetaWeightNetGold, MetaLabelCorrectionGold])
 def test_a_gold_meta_set_is_the_budget(cls):
     gold = data()["supervision"].inputs.take(range(4)), torch.eye(2)[[1, 0, 0, 1]]
-    inputs, at, answers = cls(cls.Options()).trusted(SimpleNamespace(gold=gold))
+    inputs, at, answers = cls(cls.Options()).meta_set(SimpleNamespace(gold=gold))
     assert inputs is gold[0] and at.tolist() == [0, 1, 2, 3] and answers.tolist() == [1, 0, 0, 1]
     assert cls.needs >= {"ground_truth"} and "several_supervisors" not in cls.needs
 

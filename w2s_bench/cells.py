@@ -136,6 +136,16 @@ def label(cell: dict[str, Any]) -> str:
 
 
 @dataclass(frozen=True)
+class Tuning:
+    """What a suite gives each stack to be tuned with."""
+
+    configurations: int
+    """How many are tried: the defaults, and others drawn from the product of the declared values."""
+    seeds: tuple[int, ...]
+    """On which they are tried; none of them is one of the suite's."""
+
+
+@dataclass(frozen=True)
 class Run:
     """A set of cells and how they are to be run; nothing here changes a number, so nothing here is in a digest."""
 
@@ -151,8 +161,8 @@ class Run:
     plugins: list[str] = field(default_factory=list)
     """Paths and modules given by `--plugins`, which workers load too."""
     suite: str | None = None
-    tuning: Any = None
-    """What the suite's options are tuned with (`compose.tuning.Tuning`); None where they are what they are."""
+    tuning: Tuning | None = None
+    """What the suite's options are tuned with; None where they are what they are."""
     varies: str | None = None
     """What the suite declares to vary, such as `protocol.training.epochs` or `student.saliency`."""
     commands: list[str] = field(default_factory=list)

@@ -18,6 +18,7 @@ class LearningToReweight:
 
     source = "Ren et al. 2018, arXiv 1803.09050"
     search = {"meta_batch": [32, 100, 300]}
+    meta_set = staticmethod(consensus)
     needs = frozenset({"several_supervisors"})
     honours = frozenset({"order_examples", "training_batch", "training_targets", "training_loss"})
 
@@ -29,17 +30,13 @@ class LearningToReweight:
     def __init__(self, options):
         self.options = options
 
-    def trusted(self, pool):
-        """Returns the meta set: inputs, the positions in them that may be drawn, every example's class [N]."""
-        return consensus(pool)
-
     @hookimpl
     def fit_student(self, problem):
         """Returns the student trained under the weights."""
         import torch
 
         student = problem.new_student()
-        trusted = self.trusted(problem.pool)
+        trusted = self.meta_set(problem.pool)
         for batch, progress in problem.batches():
             weights = student.trainable()
             losses = student.losses(batch, progress, params=weights)
@@ -62,11 +59,8 @@ class LearningToReweightGold(LearningToReweight):
     Needs task.n_gold. Cost: about 4 and the gold labels.
     """
 
+    meta_set = staticmethod(gold)
     needs = frozenset({"ground_truth"})
-
-    def trusted(self, pool):
-        """Returns the gold examples with their classes."""
-        return gold(pool)
 
 
 def helpful(gradient):

@@ -21,6 +21,7 @@ class MetaLabelCorrection:
 
     source = "Zheng et al. 2021, arXiv 1911.03809"
     search = {"lr": [0.0001, 0.001, 0.01], "meta_batch": [32, 100]}
+    meta_set = staticmethod(consensus)
     needs = frozenset({"several_supervisors", "features"})
     honours = frozenset({"order_examples", "training_batch", "training_targets", "training_loss"})
 
@@ -29,17 +30,13 @@ class MetaLabelCorrection:
     def __init__(self, options):
         self.options = options
 
-    def trusted(self, pool):
-        """Returns the meta set: inputs, the positions in them that may be drawn, every example's class [N]."""
-        return consensus(pool)
-
     @hookimpl
     def fit_student(self, problem):
         """Returns the student trained on the corrected labels."""
         import torch
 
         student = problem.new_student()
-        trusted = self.trusted(problem.pool)
+        trusted = self.meta_set(problem.pool)
         rows = rows_of(problem.pool.features)
         rows = ((rows - rows.mean(0)) / rows.std(0).clamp(min=1e-6)).to(student.target_device)
         correct = corrector(rows.shape[-1], problem.labels.shape[-1], self.options.hidden, problem.pool.rng)
@@ -70,11 +67,8 @@ class MetaLabelCorrectionGold(MetaLabelCorrection):
     Cost: about 4, the features and the gold labels.
     """
 
+    meta_set = staticmethod(gold)
     needs = frozenset({"ground_truth", "features"})
-
-    def trusted(self, pool):
-        """Returns the gold examples with their classes."""
-        return gold(pool)
 
 
 def corrected(correct, rows, labels):

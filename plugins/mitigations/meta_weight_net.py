@@ -5,6 +5,28 @@ from dataclasses import dataclass
 from w2s_bench import hookimpl
 
 
+def consensus(pool):
+    """Returns as a meta set the validation examples, where all supervisors agree in them, and majority classes [N]."""
+    import torch
+
+    votes = pool.validation_votes
+    classes = votes.nan_to_num(-1.0).argmax(-1)
+    sure = (classes == classes[0]).all(0) & ~votes.isnan().any(-1).any(0)
+    if not bool(sure.any()):
+        raise ValueError(
+            "the supervisors agree on no example, so there is no meta set; add supervisors that differ less"
+        )
+    return pool.validation, torch.nonzero(sure)[:, 0], classes.mode(0).values
+
+
+def gold(pool):
+    """Returns the gold examples, all their positions, and their classes [G]."""
+    import torch
+
+    inputs, labels = pool.gold
+    return inputs, torch.arange(len(inputs)), labels.argmax(-1)
+
+
 class MetaWeightNet:
     """A student whose losses are weighted by a small network, learnt so that a step helps on a trusted set.
 
@@ -19,6 +41,7 @@ class MetaWeightNet:
 
     source = "Shu et al. 2019, arXiv 1902.07379"
     search = {"lr": [0.0001, 0.001, 0.01], "meta_batch": [32, 100]}
+    meta_set = staticmethod(consensus)
     needs = frozenset({"several_supervisors"})
     honours = frozenset({"order_examples", "training_batch", "training_targets", "training_loss"})
 
@@ -34,17 +57,13 @@ class MetaWeightNet:
     def __init__(self, options):
         self.options = options
 
-    def trusted(self, pool):
-        """Returns the meta set: inputs, the positions in them that may be drawn, every example's class [N]."""
-        return consensus(pool)
-
     @hookimpl
     def fit_student(self, problem):
         """Returns the student trained under the learnt weights."""
         import torch
 
         student = problem.new_student()
-        trusted = self.trusted(problem.pool)
+        trusted = self.meta_set(problem.pool)
         weigh = network(self.options.hidden, problem.pool.rng).to(student.target_device)
         optimizer = torch.optim.Adam(weigh.parameters(), lr=self.options.lr)
         for batch, progress in problem.batches():
@@ -72,33 +91,8 @@ class MetaWeightNetGold(MetaWeightNet):
     Cost: about 4 and the gold labels.
     """
 
+    meta_set = staticmethod(gold)
     needs = frozenset({"ground_truth"})
-
-    def trusted(self, pool):
-        """Returns the gold examples with their classes."""
-        return gold(pool)
-
-
-def consensus(pool):
-    """Returns the validation examples, where in them all supervisors agree, and every example's majority class [N]."""
-    import torch
-
-    votes = pool.validation_votes
-    classes = votes.nan_to_num(-1.0).argmax(-1)
-    sure = (classes == classes[0]).all(0) & ~votes.isnan().any(-1).any(0)
-    if not bool(sure.any()):
-        raise ValueError(
-            "the supervisors agree on no example, so there is no meta set; add supervisors that differ less"
-        )
-    return pool.validation, torch.nonzero(sure)[:, 0], classes.mode(0).values
-
-
-def gold(pool):
-    """Returns the gold examples, all their positions, and their classes [G]."""
-    import torch
-
-    inputs, labels = pool.gold
-    return inputs, torch.arange(len(inputs)), labels.argmax(-1)
 
 
 def meta_loss(student, stepped, trusted, size, rng):

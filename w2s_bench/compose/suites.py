@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from w2s_bench.cells import variable_settings, varied_setting
+from w2s_bench.cells import Tuning, variable_settings, varied_setting
 from w2s_bench.compose import tuning
 from w2s_bench.errors import UsageError, nearest
 from w2s_bench.registry.loading import suites_in
@@ -35,7 +35,7 @@ class Suite:
     sweeps: list[list[str]]
     varies: str | None = None
     """One of `cells.variable_settings()`, or `student.` with the name of an option."""
-    tune: tuning.Tuning | None = None
+    tune: Tuning | None = None
 
 
 KEYS = ("description", "sweeps", "varies", "tune")

@@ -13,11 +13,11 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from w2s_bench.cells import Cell, Entry
+from w2s_bench.cells import Cell, Entry, Tuning
 from w2s_bench.errors import UsageError
 from w2s_bench.registry.search import space_of
 
@@ -29,16 +29,6 @@ RULE = (
     "highest share of validation examples on which the student answers as the reference supervisor, mean over the "
     "tuning seeds; of equals the lowest log-loss against its labels, then the first"
 )
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """What a suite gives each stack to be tuned with."""
-
-    configurations: int
-    """How many are tried: the defaults, and others drawn from the product of the declared values."""
-    seeds: tuple[int, ...]
-    """On which they are tried; none of them is one of the suite's."""
 
 
 def parse(content: Any, suite: str) -> Tuning:
