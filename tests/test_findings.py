@@ -27,8 +27,15 @@ def board(suite: str) -> dict:
 
 
 def row_of(suite: str, words: list[str]) -> dict:
-    """Returns the row that the words begin with: `NAME`, or `NAME @ TASK SUPERVISOR STUDENT`; takes them off."""
+    """Returns the row that the words begin with: `NAME`, or `NAME @ TASK SUPERVISOR STUDENT`; takes them off.
+
+    `NAME at VALUE` where a suite varies one setting.
+    """
     data, name = board(suite), words.pop(0)
+    if words[0] == "at":
+        at = float(words.pop(1))
+        words.pop(0)
+        return next(r for r in data["overall"] if r["mitigation"] == name and at in r["varied"].values())
     if words[0] != "@":
         return next(r for r in data["overall"] if r["mitigation"] == name)
     place = [words.pop(0) for _ in range(4)][1:]

@@ -48,9 +48,15 @@ def data(seed: int = 0):
     return splits
 
 
-def student_of(members, supervisors, seed=0, recipe=RECIPE, width=128, meter=None, votes=None, gold=None):
-    """Returns the strong student trained under a stack; `members` are (name, object factory)."""
-    splits = data(seed)
+def student_of(
+    members, supervisors, seed=0, recipe=RECIPE, width=128, meter=None, votes=None, gold=None, model=None, small=None,
+    splits=None,
+):  # fmt: skip
+    """Returns the strong student trained under a stack; `members` are (name, object factory).
+
+    `model` is another student than the toy one, `small` another intermediate student and its recipe, `splits` other texts.
+    """
+    splits = splits or data(seed)
     inputs = splits["transfer"].inputs
     rngs = {name: torch.Generator().manual_seed(derive(seed, name)) for name, _ in members}
     meter = meter or Meter()
@@ -59,9 +65,10 @@ def student_of(members, supervisors, seed=0, recipe=RECIPE, width=128, meter=Non
     validation = splits["validation"].inputs
     own = torch.from_numpy(np.stack([s.label(validation) for s in supervisors])).float()
     asked = [FrozenSupervisor(f"toy_{k}", lambda s=s: s, meter) for k, s in enumerate(supervisors)]
-    model = ToyStudent(ToyStudent.Options(width=width))
-    small = ToyStudent(ToyStudent.Options(width=16))
-    stage = StageContext(TASK, seed, meter, {"strong": (model.backbone, recipe), "toy_small": (small.backbone, recipe)})
+    model = model or ToyStudent(ToyStudent.Options(width=width))
+    between, its = small or (ToyStudent(ToyStudent.Options(width=16)), recipe)
+    students = {"strong": (model.backbone, recipe), "toy_small": (between.backbone, its)}
+    stage = StageContext(TASK, seed, meter, students)
     features = stage.student("strong", Stack([], {})).features
     pool = Pool(
         TASK, inputs, votes, validation, own, asked, rngs, gold and (lambda: gold), features, CrossFit(stage, inputs)
