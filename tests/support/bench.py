@@ -54,7 +54,7 @@ def student_of(
 ):  # fmt: skip
     """Returns the strong student trained under a stack; `members` are (name, object factory).
 
-    `model` is another student than the toy one, `small` another intermediate student and its recipe, `splits` other texts.
+    `model` is another student than the toy one, `small` an intermediate student and its recipe, `splits` other texts.
     """
     splits = splits or data(seed)
     inputs = splits["transfer"].inputs
