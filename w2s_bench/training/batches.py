@@ -48,9 +48,9 @@ class Batch:
         """Returns the batch on a device."""
         if self.labels.device == device:
             return self
-        moved = {k: getattr(self, k).to(device) for k in ("labels", "weights", "votes")}
-        mix = None if self.mix is None else (self.mix[0].to(device), self.mix[1].to(device))
-        return replace(self, inputs={k: v.to(device) for k, v in self.inputs.items()}, mix=mix, **moved)
+        moved = {k: sent(getattr(self, k), device) for k in ("labels", "weights", "votes")}
+        mix = None if self.mix is None else (sent(self.mix[0], device), sent(self.mix[1], device))
+        return replace(self, inputs={k: sent(v, device) for k, v in self.inputs.items()}, mix=mix, **moved)
 
     def split(self, parts: int) -> list[Batch]:
         """Returns exactly `parts` micro-batches, which together are this batch.
@@ -84,6 +84,12 @@ class Batch:
         place = torch.empty(len(self.labels), dtype=torch.long)
         place[read] = torch.arange(len(read))
         return read, (place[partner], share)
+
+
+def sent(values: Tensor, device: torch.device) -> Tensor:
+    """Returns values on a device; to an accelerator through pinned memory, without waiting for what it is at."""
+    pinned = values.pin_memory() if device.type == "cuda" and values.device.type == "cpu" else values
+    return pinned.to(device, non_blocking=True)
 
 
 def some_texts(inputs: dict[str, Tensor], at: Tensor) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from w2s_bench.errors import W2SError
 from w2s_bench.interfaces import Round
 from w2s_bench.training.batches import Batch
+from w2s_bench.training.checks import demand
 
 
 class MitigationFailed(W2SError):
@@ -33,13 +34,13 @@ def as_labels(value: Any, like: Tensor, name: str, hook: str, may_abstain: bool 
     if may_abstain:
         known = known[~known.isnan().all(-1)]
     total = known.sum(-1)
-    if known.numel() and not (bool((known >= -1e-6).all()) and bool(((total - 1).abs() < 1e-3).all())):
-        what = (
-            "values that are not finite"
-            if not bool(known.isfinite().all())
-            else "rows that are negative or do not sum to 1"
-        )
-        raise MitigationFailed(f"mitigation {name}: {hook} must return {expected}; it returned {what}")
+
+    def wrong() -> MitigationFailed:
+        finite = bool(known.isfinite().all())
+        what = "rows that are negative or do not sum to 1" if finite else "values that are not finite"
+        return MitigationFailed(f"mitigation {name}: {hook} must return {expected}; it returned {what}")
+
+    demand((known >= -1e-6).all() & ((total - 1).abs() < 1e-3).all(), wrong)
     return value
 
 
@@ -71,8 +72,8 @@ def _losses(name: str, hook: str, arguments: dict[str, Any], value: Any) -> Tens
         raise MitigationFailed(
             f"mitigation {name}: {hook} must return {size} losses, one an example; it returned {came}"
         )
-    if not bool(value.detach().isfinite().all()):
-        raise MitigationFailed(f"mitigation {name}: {hook} returned losses that are not finite")
+    wrong = MitigationFailed(f"mitigation {name}: {hook} returned losses that are not finite")
+    demand(value.detach().isfinite().all(), lambda: wrong)
     return value
 
 

@@ -33,6 +33,7 @@ from w2s_bench.errors import W2SError
 from w2s_bench.interfaces import Backbone, Recipe, Round, TaskInfo
 from w2s_bench.seeds import derive
 from w2s_bench.training.batches import Batch, bucketed, consecutive
+from w2s_bench.training.checks import settle
 from w2s_bench.training.frozen import deferred
 from w2s_bench.training.meter import Meter
 from w2s_bench.training.pool import Pool
@@ -117,13 +118,17 @@ def fit_round(stage: StageContext, stack: Stack, pool: Pool, plan: Round, labels
         )
     initial_stack = stack.twin() if stack.owner("fit_student") else None
     problem = Problem(stage, stack, pool, plan, labels.detach(), weights.detach(), initial_stack)
-    return stack.fit_student(problem) or lightning_loop(problem)
+    student = stack.fit_student(problem) or lightning_loop(problem)
+    settle()
+    return student
 
 
 def fit_texts(stage: StageContext, stack: Stack, pool: Pool, plan: Round, labels: Tensor) -> TrainableStudent:
     """Returns one round's student, trained on the pool's texts as a language model; the stack is not asked."""
     weights = examples_of(plan, len(labels))
-    return lightning_loop(Problem(stage, Stack([], {}), pool, plan, torch.zeros_like(labels), weights))
+    student = lightning_loop(Problem(stage, Stack([], {}), pool, plan, torch.zeros_like(labels), weights))
+    settle()
+    return student
 
 
 def examples_of(plan: Round, size: int) -> Tensor:

@@ -11,15 +11,12 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from w2s_bench.interfaces import Inputs
-from w2s_bench.training.batches import Batch
+from w2s_bench.training.batches import Batch, sent
 from w2s_bench.training.language import check_language_model, text_losses
 from w2s_bench.training.student import StudentModel
 
 if TYPE_CHECKING:
     from w2s_bench.training.stack import Stack
-
-CHECK_EVERY = 20
-"""Steps between two checks that the loss is finite: each makes an accelerator wait."""
 
 
 class TrainableStudent(StudentModel, lightning.LightningModule):
@@ -49,12 +46,12 @@ class TrainableStudent(StudentModel, lightning.LightningModule):
         `params` (see `trainable`) replaces the weights, for a step that is differentiated through; attention then
         runs on the one backend that has second derivatives.
         """
+        self._count(batch)
         batch = batch.to(self.target_device)
         if self.objective == "text":
-            self._count(batch)
             with self._precision():
                 return text_losses(self.classifier.body, batch.inputs, self.classifier.pairs)
-        logits = self.logits_of(batch, params)
+        logits = self._logits(batch, params)
         with self._precision():
             if self.stack.members:  # a mitigation must not be blamed for what it makes of them
                 self.check_finite(logits)
@@ -63,8 +60,10 @@ class TrainableStudent(StudentModel, lightning.LightningModule):
 
     def logits_of(self, batch: Batch, params: dict[str, Tensor] | None = None) -> Tensor:
         """Returns logits [B, C] of a batch, mixed where it says so; `params` as in `losses`."""
-        batch = batch.to(self.target_device)
         self._count(batch)
+        return self._logits(batch.to(self.target_device), params)
+
+    def _logits(self, batch: Batch, params: dict[str, Tensor] | None) -> Tensor:
         arguments = (batch.inputs,) if batch.mix is None else (batch.inputs, batch.mix)
         with self._precision():
             if params is None:
@@ -75,9 +74,8 @@ class TrainableStudent(StudentModel, lightning.LightningModule):
     def step_loss(self, losses: Tensor, weights: Tensor, total: Tensor | None = None) -> Tensor:
         """Returns what the next step descends on, see `weighted_mean`, and sets the learning rates of that step."""
         self.set_learning_rates()
-        loss = weighted_mean(losses, weights.to(self.target_device), total)
-        if self.taken % CHECK_EVERY == 0:
-            self.check_finite(loss)
+        loss = weighted_mean(losses, sent(weights, self.target_device), total)
+        self.check_finite(loss)
         return loss
 
     def training_step(self, part: tuple[Batch, float, Tensor], _: int) -> Tensor:
@@ -90,7 +88,7 @@ class TrainableStudent(StudentModel, lightning.LightningModule):
 
         For mitigations with a loop of their own.
         """
-        weights = batch.weights.to(self.target_device)
+        weights = sent(batch.weights, self.target_device)
         if chosen is not None:
             losses, weights = losses[chosen], weights[chosen]
         optimizer = self._optimizer or self.configure_optimizers()
@@ -115,6 +113,7 @@ class TrainableStudent(StudentModel, lightning.LightningModule):
         self.taken = taken
 
     def _count(self, batch: Batch) -> None:
+        """Counts what a batch costs, before it is moved: a sum on an accelerator would have to be waited for."""
         tokens = int(batch.inputs["attention_mask"].sum()) if "attention_mask" in batch.inputs else len(batch.labels)
         self.meter.trained(len(batch.labels), tokens, self.n_parameters)
 
@@ -171,7 +170,7 @@ class TrainableStudent(StudentModel, lightning.LightningModule):
 
     def logits(self, inputs: Inputs, index: Tensor, params: dict[str, Tensor]) -> Tensor:
         """Returns logits [B, C] of the examples at `index`, with `params` in place of the weights."""
-        batch = {k: v.to(self.target_device) for k, v in self.batch_inputs(inputs, index.numpy()).items()}
+        batch = {k: sent(v, self.target_device) for k, v in self.batch_inputs(inputs, index.numpy()).items()}
         with sdpa_kernel(SDPBackend.MATH), self._precision():
             return torch.func.functional_call(self.classifier, params, (batch,)).float()
 

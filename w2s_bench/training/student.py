@@ -17,7 +17,8 @@ from torch import Tensor
 from w2s_bench.errors import W2SError
 from w2s_bench.interfaces import Backbone, Inputs, Recipe, TaskInfo
 from w2s_bench.training.answers import Answerer, candidates_of, generate, pack
-from w2s_bench.training.batches import Tokens, tokenise
+from w2s_bench.training.batches import Tokens, sent, tokenise
+from w2s_bench.training.checks import demand
 from w2s_bench.training.classifier import Classifier
 from w2s_bench.training.frozen import Deferred, FrozenFeatures
 
@@ -51,7 +52,7 @@ class StudentModel(torch.nn.Module):
         self.n_parameters = sum(p.numel() for p in self.classifier.parameters())
         if isinstance(self.classifier.body, Deferred):
             self.n_parameters += self.classifier.body.n_weights
-        self.target_device = torch.device("cuda" if accelerator == "gpu" else "cpu")
+        self.target_device = torch.device("cuda:0" if accelerator == "gpu" else "cpu")
         self.taken = 0
         """Optimiser steps of this round so far."""
         identity = [backbone.identity, recipe.max_length, recipe.precision]
@@ -68,9 +69,10 @@ class StudentModel(torch.nn.Module):
         return contextlib.nullcontext()
 
     def check_finite(self, values: Tensor) -> None:
-        """Raises W2SError where training has diverged."""
-        if not bool(values.detach().isfinite().all()):
-            raise W2SError(f"training diverged: values are not finite at step {self.taken}; lower the learning rate")
+        """Raises W2SError where training has diverged, as `checks.demand` does."""
+        step = self.taken
+        error = f"training diverged: values are not finite at step {step}; lower the learning rate"
+        demand(values.detach().isfinite().all(), lambda: W2SError(error))
 
     # --- what it reads
 
@@ -178,7 +180,7 @@ class StudentModel(torch.nn.Module):
             for start in range(0, len(order), EVAL_BATCH_SIZE):
                 batch = (batch_of or tokens.padded)(order[start : start + EVAL_BATCH_SIZE])
                 self.meter.read(int(batch["attention_mask"].sum()), self.n_parameters)
-                out = forward({k: v.to(self.target_device) for k, v in batch.items()}).cpu()
+                out = forward({k: sent(v, self.target_device) for k, v in batch.items()}).cpu()
                 parts.append(out.view(2, -1, out.shape[-1]) if pairs else out)
         self.classifier.train(was_training)
         by_length = torch.cat(parts, -2)
