@@ -61,7 +61,7 @@ def _cell(folder: Path, accelerator: str) -> tuple[float, str]:
     finally:
         os.environ.pop("W2S_CACHE") if before is None else os.environ.update(W2S_CACHE=before)
     if results.failed:
-        raise SystemExit(f"the cell failed on {accelerator}: {results.records[0].reason}")
+        raise SystemExit(f"the cell failed on {accelerator}: {results.records[0]['reason']}")
     [path] = (folder / "store" / "records").glob("*.json")
     record = json.loads(path.read_text())
     return record["test"]["student"]["accuracy"], record["predictions"]["sha256"]

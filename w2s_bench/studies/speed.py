@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from w2s_bench.interfaces import Backbone, Inputs, Recipe, TaskInfo
 from w2s_bench.training.batches import bucketed, sent, tokenise
@@ -50,7 +50,7 @@ class Shape:
         return LlamaConfig(
             vocab_size=self.vocabulary, hidden_size=self.width, num_hidden_layers=self.layers,
             num_attention_heads=self.heads, num_key_value_heads=self.kv_heads, intermediate_size=self.inner,
-            max_position_embeddings=LONGEST, pad_token_id=0, num_labels=2, use_cache=False,
+            max_position_embeddings=LONGEST, pad_token_id=0, use_cache=False,
         )  # fmt: skip
 
 
@@ -92,27 +92,58 @@ def encode(rows: list[str]) -> list[list[int]]:
     return [[int(word[1:]) + 1 for word in row.split()] for row in rows]
 
 
-def network(shape: Shape, device: str) -> torch.nn.Module:
+class Stopwatch:
+    """Times a network's steps from the one after WARM on, and counts the real tokens that they read."""
+
+    def __init__(self, accelerator: str) -> None:
+        self.accelerator = accelerator
+        self.steps = 0
+        self.started = 0.0
+        self.read: list[Tensor] = []
+
+    def watched(self, body: nn.Module) -> nn.Module:
+        """Returns the network, which from now on is watched."""
+        body.register_forward_pre_hook(self._step, with_kwargs=True)
+        return body
+
+    def _step(self, _: nn.Module, __: Any, inputs: dict[str, Any]) -> None:
+        self.steps += 1
+        if self.steps == WARM + 1:
+            _settled(self.accelerator)
+            self.started = time.perf_counter()
+        if self.steps > WARM:
+            self.read.append(inputs["attention_mask"].sum())  # left on the device: nobody waits for it
+
+    def rate(self) -> float:
+        """Returns the tokens a second so far."""
+        _settled(self.accelerator)
+        seconds = time.perf_counter() - self.started
+        return float(torch.stack(self.read).sum()) / seconds
+
+
+def network(shape: Shape, device: str, watch: Stopwatch) -> nn.Module:
     """Returns the network with random weights in float32, made where it is used."""
     from transformers import LlamaModel
 
     torch.manual_seed(0)
     with torch.device(device):
-        return LlamaModel(shape.config())
+        return watch.watched(LlamaModel(shape.config()))
 
 
-def ours(shape: Shape, recipe: Recipe, accelerator: str, inputs: Inputs, y: Tensor) -> None:
+def ours(shape: Shape, recipe: Recipe, watch: Stopwatch, inputs: Inputs, y: Tensor) -> None:
     """Trains as a cell does: hooks, checks, meter and Lightning."""
-    device = "cuda" if accelerator == "gpu" else "cpu"
-    body = Backbone(Pooled(network(shape, device), "last"), encode, 0, shape.width, {"name": shape.name})
-    stage = StageContext(TASK, 0, Meter(), {"strong": (lambda _: body, recipe)}, hardware={"accelerator": accelerator})
+    device = "cuda" if watch.accelerator == "gpu" else "cpu"
+    body = Backbone(Pooled(network(shape, device, watch), "last"), encode, 0, shape.width, {"name": shape.name})
+    stage = StageContext(
+        TASK, 0, Meter(), {"strong": (lambda _: body, recipe)}, hardware={"accelerator": watch.accelerator}
+    )
     fit_on_labels(stage, inputs, y)
 
 
-def by_hand(shape: Shape, recipe: Recipe, accelerator: str, inputs: Inputs, y: Tensor) -> None:
+def by_hand(shape: Shape, recipe: Recipe, watch: Stopwatch, inputs: Inputs, y: Tensor) -> None:
     """Trains the same model on the same batches in a dozen lines: what the harness could reach at most."""
-    device = torch.device("cuda:0" if accelerator == "gpu" else "cpu")
-    body = Backbone(Pooled(network(shape, device.type), "last"), encode, 0, shape.width, {})
+    device = torch.device("cuda:0" if watch.accelerator == "gpu" else "cpu")
+    body = Backbone(Pooled(network(shape, device.type, watch), "last"), encode, 0, shape.width, {})
     model = Classifier(body, TASK, 0, recipe.tune).to(device)
     tokens = tokenise(inputs, body, recipe.max_length)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5, fused=True)
@@ -129,12 +160,13 @@ def by_hand(shape: Shape, recipe: Recipe, accelerator: str, inputs: Inputs, y: T
 def trainer(tuned: bool) -> Callable[..., None]:
     """Returns training by transformers' Trainer, at its defaults or with batches, precision and optimiser as ours."""
 
-    def train(shape: Shape, recipe: Recipe, accelerator: str, inputs: Inputs, y: Tensor) -> None:
+    def train(shape: Shape, recipe: Recipe, watch: Stopwatch, inputs: Inputs, y: Tensor) -> None:
         from transformers import LlamaForSequenceClassification, Trainer, TrainingArguments
 
         torch.manual_seed(0)
-        with torch.device("cuda" if accelerator == "gpu" else "cpu"):
+        with torch.device("cuda" if watch.accelerator == "gpu" else "cpu"):
             model = LlamaForSequenceClassification(shape.config())
+        watch.watched(model.model)
         rows = [
             {"input_ids": ids, "labels": int(c)} for ids, c in zip(encode(list(inputs.text)), y.argmax(-1), strict=True)
         ]
@@ -148,7 +180,7 @@ def trainer(tuned: bool) -> Callable[..., None]:
                 }  # fmt: skip
             arguments = TrainingArguments(
                 folder, num_train_epochs=1, save_strategy="no", logging_strategy="no", report_to=[],
-                disable_tqdm=True, use_cpu=accelerator == "cpu", **alike,
+                disable_tqdm=True, use_cpu=watch.accelerator == "cpu", **alike,
             )  # fmt: skip
             Trainer(model=model, args=arguments, train_dataset=rows, data_collator=_padded).train()
 
@@ -172,25 +204,15 @@ WAYS: dict[str, tuple[Callable[..., None], str]] = {
 
 
 def speed(way: str, shape: Shape, accelerator: str, steps: int, batch_size: int, precision: str) -> Speed:
-    """Returns what a way to train reaches: the time of WARM + `steps` steps less that of WARM steps alone.
-
-    So making the network does not count, nor, after an untimed round, do imports and first calls.
-    """
+    """Returns what a way to train reaches in its first `steps` steps after WARM ones."""
     train, tune = WAYS[way]
     recipe = Recipe(batch_size=batch_size, precision=precision, tune=tune, max_length=LONGEST)
-    seconds, read = [], []
+    size = (WARM + steps) * batch_size
+    gc.collect()
     with _peak(accelerator) as memory:
-        for count in (2, WARM, WARM + steps):
-            size = count * batch_size
-            inputs, y = texts(size, seed=count), labels(size)
-            _settled(accelerator)
-            start = time.perf_counter()
-            train(shape, recipe, accelerator, inputs, y)
-            _settled(accelerator)
-            seconds.append(time.perf_counter() - start)
-            read.append(sum(map(len, encode(list(inputs.text)))))
-            gc.collect()
-    rate = (read[2] - read[1]) / (seconds[2] - seconds[1])
+        watch = Stopwatch(accelerator)
+        train(shape, recipe, watch, texts(size), labels(size))
+        rate = watch.rate()
     per_layer = shape.width * (2 * shape.width + 2 * shape.kv_heads * shape.width // shape.heads + 3 * shape.inner)
     return Speed(rate, 6.0 * shape.layers * per_layer * rate, memory[0])
 

@@ -48,9 +48,10 @@ class Batch:
         """Returns the batch on a device."""
         if self.labels.device == device:
             return self
-        moved = {k: sent(getattr(self, k), device) for k in ("labels", "weights", "votes")}
+        labels, weights, votes = (sent(v, device) for v in (self.labels, self.weights, self.votes))
         mix = None if self.mix is None else (sent(self.mix[0], device), sent(self.mix[1], device))
-        return replace(self, inputs={k: sent(v, device) for k, v in self.inputs.items()}, mix=mix, **moved)
+        inputs = {k: sent(v, device) for k, v in self.inputs.items()}
+        return replace(self, inputs=inputs, labels=labels, weights=weights, votes=votes, mix=mix)
 
     def split(self, parts: int) -> list[Batch]:
         """Returns exactly `parts` micro-batches, which together are this batch.
