@@ -30,7 +30,7 @@ def test_on_the_cpu_a_check_is_made_at_once():
 def test_put_off_checks_raise_the_first_error_when_they_are_settled(far):
     for name, good in (("a", True), ("b", False), ("c", False)):
         checks.demand(torch.tensor(good), failing(name))
-    with pytest.raises(W2SError, match="^b$"):
+    with pytest.raises(W2SError, match=r"^b$"):
         checks.settle()
     checks.settle()  # nothing is left over for the next fit
 
@@ -48,5 +48,5 @@ def test_a_fit_ends_with_its_checks(far):
         def training_loss(self, batch, logits, targets, progress):
             return logits.sum(-1) * float("nan")
 
-    with pytest.raises(W2SError, match="spoilt: training_loss returned losses that are not finite"):
+    with pytest.raises(W2SError, match=r"spoilt: training_loss returned losses that are not finite"):
         student_of([("spoilt", Spoilt)], [supervisor()])

@@ -151,8 +151,9 @@ def load_backbone(
             f"embedding ends at {vocabulary - 1}; save the model after `model.resize_token_embeddings(len(tokenizer))`"
             ", or the tokeniser after `tokenizer.pad_token = tokenizer.eos_token`"
         )
+    causal = is_causal(network, vocabulary)
     if pooling == "auto":
-        pooling = "last" if is_causal(network, vocabulary) else "mean"
+        pooling = "last" if causal else "mean"
     limit = positions(network, config, tokenizer.model_max_length)
     cut = min(max_length, limit or max_length)
     empty = next((i for i in (tokenizer.bos_token_id, tokenizer.eos_token_id) if i is not None), 0)
@@ -181,7 +182,7 @@ def load_backbone(
             )
         return [row or [empty] for row in ids]
 
-    pooled = Pooled(network, pooling)
+    pooled = Pooled(network, pooling, causal)
     return Backbone(
         pooled,
         encode,

@@ -112,7 +112,7 @@ class Stopwatch:
             _settled(self.accelerator)
             self.started = time.perf_counter()
         if self.steps > WARM:
-            self.read.append(inputs["attention_mask"].sum())  # left on the device: nobody waits for it
+            self.read.append((inputs["input_ids"] > 0).sum())  # left on the device: nobody waits for it
 
     def rate(self) -> float:
         """Returns the tokens a second so far."""
@@ -133,17 +133,21 @@ def network(shape: Shape, device: str, watch: Stopwatch) -> nn.Module:
 def ours(shape: Shape, recipe: Recipe, watch: Stopwatch, inputs: Inputs, y: Tensor) -> None:
     """Trains as a cell does: hooks, checks, meter and Lightning."""
     device = "cuda" if watch.accelerator == "gpu" else "cpu"
-    body = Backbone(Pooled(network(shape, device, watch), "last"), encode, 0, shape.width, {"name": shape.name})
+    body = Backbone(Pooled(network(shape, device, watch), "last", causal=True), encode, 0, shape.width, {"name": shape.name})
     stage = StageContext(
         TASK, 0, Meter(), {"strong": (lambda _: body, recipe)}, hardware={"accelerator": watch.accelerator}
     )
-    fit_on_labels(stage, inputs, y)
+    torch.backends.cuda.enable_cudnn_sdp(False)  # as a worker does
+    try:
+        fit_on_labels(stage, inputs, y)
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(True)
 
 
 def by_hand(shape: Shape, recipe: Recipe, watch: Stopwatch, inputs: Inputs, y: Tensor) -> None:
     """Trains the same model on the same batches in a dozen lines: what the harness could reach at most."""
     device = torch.device("cuda:0" if watch.accelerator == "gpu" else "cpu")
-    body = Backbone(Pooled(network(shape, device.type, watch), "last"), encode, 0, shape.width, {})
+    body = Backbone(Pooled(network(shape, device.type, watch), "last", causal=True), encode, 0, shape.width, {})
     model = Classifier(body, TASK, 0, recipe.tune).to(device)
     tokens = tokenise(inputs, body, recipe.max_length)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5, fused=True)

@@ -27,6 +27,7 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
 
 from w2s_bench.errors import W2SError
@@ -234,6 +235,7 @@ def lightning_loop(problem: Problem) -> TrainableStudent:
         "max_epochs": -1,
         "accelerator": stage.hardware["accelerator"],
         "devices": 1,
+        "strategy": InPlace(student.target_device),
         "precision": recipe.precision,
         "gradient_clip_val": recipe.clip_norm or None,
         "accumulate_grad_batches": recipe.accumulate,
@@ -242,6 +244,15 @@ def lightning_loop(problem: Problem) -> TrainableStudent:
     with quiet():
         lightning.Trainer(**arguments).fit(student, train_dataloaders=MicroBatches(problem))
     return student.to(student.target_device)
+
+
+class InPlace(SingleDeviceStrategy):
+    """Leaves the student on its device: at the end Lightning's own sends weights and optimiser to the CPU."""
+
+    def teardown(self) -> None:
+        """Ends a fit; what it has trained stays where it is."""
+        self.precision_plugin.teardown()
+        self.checkpoint_io.teardown()
 
 
 class MicroBatches:

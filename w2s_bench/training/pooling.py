@@ -9,15 +9,18 @@ from torch import Tensor, nn
 class Pooled(nn.Module):
     """(input_ids [B, T], attention_mask [B, T]) -> features [B, width], of real tokens alone."""
 
-    def __init__(self, network: nn.Module, pooling: str) -> None:
+    def __init__(self, network: nn.Module, pooling: str, causal: bool = False) -> None:
         super().__init__()
         self.network = network
+        self.causal = causal
         self.pool = POOLINGS[pooling]
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Returns pooled features [B, width]."""
         input_ids, attention_mask = to_the_left(input_ids, attention_mask)
-        hidden = self.network(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        # No real token of a causal network sees the padding behind it, and attention without a mask is the fast kind.
+        mask = None if self.causal else attention_mask
+        hidden = self.network(input_ids=input_ids, attention_mask=mask).last_hidden_state
         return self.pool(hidden, attention_mask)
 
 

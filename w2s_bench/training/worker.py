@@ -195,6 +195,7 @@ def _prepare_torch(job: Job) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(int(job.hardware.get("threads", 1)))
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for every length of a batch, .1 s each on an H100
     random.seed(job.seed)  # for plugins that draw from the global streams
     np.random.seed(job.seed)
     torch.manual_seed(job.seed)
