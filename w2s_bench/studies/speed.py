@@ -106,13 +106,14 @@ class Stopwatch:
         body.register_forward_pre_hook(self._step, with_kwargs=True)
         return body
 
-    def _step(self, _: nn.Module, __: Any, inputs: dict[str, Any]) -> None:
+    def _step(self, _: nn.Module, positional: Any, named: dict[str, Any]) -> None:
         self.steps += 1
         if self.steps == WARM + 1:
             _settled(self.accelerator)
             self.started = time.perf_counter()
         if self.steps > WARM:
-            self.read.append((inputs["input_ids"] > 0).sum())  # left on the device: nobody waits for it
+            ids = positional[0] if positional else named["input_ids"]
+            self.read.append((ids > 0).sum())  # left on the device: nobody waits for it
 
     def rate(self) -> float:
         """Returns the tokens a second so far."""
@@ -133,7 +134,9 @@ def network(shape: Shape, device: str, watch: Stopwatch) -> nn.Module:
 def ours(shape: Shape, recipe: Recipe, watch: Stopwatch, inputs: Inputs, y: Tensor) -> None:
     """Trains as a cell does: hooks, checks, meter and Lightning."""
     device = "cuda" if watch.accelerator == "gpu" else "cpu"
-    body = Backbone(Pooled(network(shape, device, watch), "last", causal=True), encode, 0, shape.width, {"name": shape.name})
+    body = Backbone(
+        Pooled(network(shape, device, watch), "last", causal=True), encode, 0, shape.width, {"name": shape.name}
+    )
     stage = StageContext(
         TASK, 0, Meter(), {"strong": (lambda _: body, recipe)}, hardware={"accelerator": watch.accelerator}
     )
