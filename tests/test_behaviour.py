@@ -10,7 +10,9 @@ import functools
 
 import numpy as np
 import pytest
-from support.behaviour import SEEDS, Case, Speaking
+import torch
+from support.behaviour import SEEDS, Case, Speaking, flipped
+from support.bench import data, student_of
 from support.writing import share_right
 
 from w2s_bench.conformance.toy import VALUES, WORDS
@@ -84,6 +86,28 @@ WRITTEN = {"best_of_n": 0.1, "reward_training": 0.05}
 """Margins on answers in words, of which the supervisor has most backwards; a judge knows better."""
 ELSEWHERE = {"icm"}
 """test_icm.py has its case: labels that predict each other are the classes where the supervisor's are mostly wrong."""
+AT_ZERO = [
+    ("identity", {}),
+    ("aux_confidence", {"alpha_max": 0}),
+    ("self_entropy", {"alpha_max": 0}),
+    ("label_smoothing", {"epsilon": 0}),
+    ("temperature", {"temperature": 1}),
+    ("sharpen", {"temperature": 1}),
+    ("sce", {"alpha": 1, "beta": 0}),
+    ("elr", {"strength": 0}),
+    ("mixup", {"alpha": 0}),
+    ("epiplexity", {"smoothed": 0}),
+    ("confidence_filter", {"keep": 1}),
+    ("knn_filter", {"contamination": 0}),
+    ("reliability_weights", {"drop": 0}),
+    ("em_posterior", {"rounds": 0}),
+    ("self_paced", {"start": 1, "end": 1}),
+    ("early_stopping", {"checks": 1}),
+    ("self_distillation", {"rounds": 1}),
+    ("corrective_feedback", {"rounds": 1}),
+    ("bootstrapping", {"intermediate": []}),
+]
+"""Of each mitigation whose options go to nothing: the options at which nothing is left."""
 
 
 def test_every_mitigation_has_a_case():
@@ -115,3 +139,18 @@ def test_a_judge_mends_answers_that_are_mostly_wrong(name):
     ours, plain = np.array([share_right(members, seed) for seed in SEEDS]), naive_answers()
     assert ours.mean() > plain.mean() + WRITTEN[name], (plain, ours)
     assert (ours > plain).sum() >= len(SEEDS) - 1, (plain, ours)
+
+
+# --- at strength zero
+
+
+@functools.cache
+def untouched() -> torch.Tensor:
+    return student_of([], [flipped(0.3)]).predict(data()["test"].inputs)
+
+
+@pytest.mark.parametrize(("name", "options"), AT_ZERO, ids=[name for name, _ in AT_ZERO])
+def test_at_strength_zero_it_is_naive_bit_for_bit(name, options):
+    made = load([]).get("mitigation", name)
+    student = student_of([(name, lambda: made.build({**made.options, **options}))], [flipped(0.3)])
+    assert torch.equal(student.predict(data()["test"].inputs), untouched())

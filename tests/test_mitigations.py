@@ -168,12 +168,6 @@ def test_self_distillation_learns_from_the_student_before():
     assert seen[2][0].previous is not student and student.taken == 30
 
 
-def test_self_distillation_of_one_round_is_naive():
-    weak, test = supervisor(words=40), data()["test"].inputs
-    once = student_of([member("sd", SelfDistillation, rounds=1)], [weak])
-    assert torch.equal(once.predict(test), student_of([], [weak]).predict(test))
-
-
 def test_bootstrapping_climbs():
     weak, inputs = supervisor(words=40), data()["transfer"].inputs
     student, seen = rounds_of(member("b", Bootstrapping, intermediate=["toy_small"]), supervisors=[weak])

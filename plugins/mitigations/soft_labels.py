@@ -58,7 +58,9 @@ class Temperature:
 
     @hookimpl
     def revise_labels(self, labels):
-        """Returns labels [N, C], at another temperature."""
+        """Returns labels [N, C], at another temperature; None, and so what they were to the bit, at 1."""
+        if self.options.temperature == 1:
+            return None
         return (labels.log() / self.options.temperature).softmax(-1)
 
 
