@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -34,6 +35,20 @@ class _Rows:
     difficulty: np.ndarray | None
     in_test: np.ndarray | None
     notes: tuple[str, ...]
+
+    def take(self, at: Sequence[int]) -> _Rows:
+        """Returns the rows at these positions."""
+        taken = Inputs(self.ids, self.text, self.other, self.difficulty).take(at)
+        return replace(
+            self,
+            ids=taken.ids,
+            text=taken.text,
+            other=taken.other,
+            difficulty=taken.difficulty,
+            truth=None if self.truth is None else self.truth[at],
+            in_test=None if self.in_test is None else self.in_test[at],
+            group=None if self.group is None else [self.group[i] for i in at],
+        )
 
 
 class Table:
@@ -75,6 +90,9 @@ class Table:
         """Column of unique ids. Empty: `id` where there is one, else the row's number; `row`: the row's number."""
         balance: bool = True
         """Equal numbers of every class in every split, by leaving examples out."""
+        rows: int = 0
+        """Draw from this many rows alone, and from as many test rows where `split` tells them; the same for every seed,
+        groups whole. Of a large table, seeds then share texts, which a frozen model reads once. 0: from all."""
         config: str | None = None
         """Configuration of a Hugging Face dataset."""
         revision: str | None = None
@@ -146,6 +164,8 @@ class Table:
     @cached_property
     def _rows(self) -> _Rows:
         o = self.options
+        if o.rows < 0:
+            raise UsageError(f"task.rows={o.rows}: give a number of rows, or 0 for all")
         wanted = {*self._named().values(), o.id or "id"}
         columns = read_columns(self._source(), wanted, o.config, o.revision, o.encoding)
         if not columns.places:
@@ -185,7 +205,8 @@ class Table:
             np.array([in_test[i] for i in rows.keep]) if in_test else None,
             tuple(notes),
         )
-        return checked if checked.group is not None else _with_text_groups(checked)
+        checked = checked if checked.group is not None else _with_text_groups(checked)
+        return _drawn_once(checked, o.rows) if o.rows else checked
 
     def _no_prompt(self, option: str) -> str:
         """Returns what to do where the default of `text` names no column of a table of chosen and rejected answers."""
@@ -230,17 +251,29 @@ def _with_text_groups(rows: _Rows) -> _Rows:
         return replace(rows, group=group)
     seen = {g for g, tested in zip(group, rows.in_test, strict=True) if tested}
     at = [i for i, g in enumerate(group) if rows.in_test[i] or g not in seen]
-    taken = Inputs(rows.ids, rows.text, rows.other, rows.difficulty).take(at)
-    return replace(
-        rows,
-        ids=taken.ids,
-        text=taken.text,
-        other=taken.other,
-        difficulty=taken.difficulty,
-        truth=None if rows.truth is None else rows.truth[at],
-        in_test=rows.in_test[at],
-        group=[group[i] for i in at],
+    return replace(rows, group=group).take(at)
+
+
+def _drawn_once(rows: _Rows, number: int) -> _Rows:
+    """Returns `number` of the rows, of training and of test rows where they are told apart; groups stay whole."""
+    assert rows.group is not None
+    kept: list[int] = []
+    sides = (
+        [np.arange(len(rows.ids))]
+        if rows.in_test is None
+        else [np.flatnonzero(t) for t in (~rows.in_test, rows.in_test)]
     )
+    for side in sides:
+        members: dict[str, list[int]] = {}
+        for i in side.tolist():
+            members.setdefault(rows.group[i], []).append(i)
+        groups, chosen = list(members.values()), 0
+        for g in np.random.default_rng(derive(0, "rows")).permutation(len(groups)):
+            if chosen >= number:
+                break
+            kept += groups[g]
+            chosen += len(groups[g])
+    return rows.take(sorted(kept))
 
 
 @hookimpl

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from w2s_bench.errors import W2SError
 from w2s_bench.interfaces import Backbone, Inputs
-from w2s_bench.training.classifier import with_adapters
+from w2s_bench.training.classifier import tuned_body
 
 UNLIKELY = -1e4
 """The logit of a column without a candidate: its probability is exactly 0."""
@@ -90,10 +90,7 @@ class Answerer(nn.Module):
         self.head = nn.Linear(backbone.width, backbone.width)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
-        if tune == "probe":
-            self.body.requires_grad_(False)
-        elif tune == "lora":
-            self.body = with_adapters(self.body)
+        tuned_body(self, tune)
 
     def features(self, inputs: dict[str, Tensor]) -> Tensor:
         """Returns pooled features [B, H] of prompts."""

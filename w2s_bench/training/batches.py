@@ -21,6 +21,10 @@ from w2s_bench.interfaces import Backbone, Conversation, Inputs
 
 WINDOW = 16
 """Batches that are sorted by length together: long enough to save padding, short enough to stay a shuffle."""
+STEP = 8
+"""Widths, in tokens, of batches of one shape differ by so many."""
+TOKENS = {"cpu": 1024, "cuda": 16384}
+"""In such a batch, padding included."""
 
 
 @dataclass
@@ -150,13 +154,16 @@ class Tokens:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def padded(self, index: np.ndarray) -> dict[str, Tensor]:
-        """Returns `input_ids` and `attention_mask` [B, T] of these examples; preference: [2B, T]."""
+    def padded(self, index: np.ndarray, width: int = 0) -> dict[str, Tensor]:
+        """Returns `input_ids` and `attention_mask` [B, T] of these examples; preference: [2B, T].
+
+        T is `width`, or else the longest text's length.
+        """
         if len(self.starts) - 1 > len(self):
             index = np.concatenate([index, index + len(self)])
         begin, end = self.starts[index], self.starts[index + 1]
         size = end - begin
-        width = max(int(size.max()), 1)
+        width = width or max(int(size.max()), 1)
         column = np.arange(width)
         offset = column - (width - size)[:, None] if self.left else np.broadcast_to(column, (len(index), width))
         mask = (offset >= 0) & (offset < size[:, None])
@@ -182,6 +189,20 @@ def tokenise(inputs: Inputs, backbone: Backbone, max_length: int, cache: str = "
     lengths = sizes if inputs.other is None else sizes.reshape(2, -1).max(0)
     flat = arrays["flat"] if len(arrays["flat"]) else np.full(1, backbone.pad_id)
     return Tokens(flat, arrays["starts"], lengths, backbone.pad_id, backbone.padding_side == "left")
+
+
+def of_one_shape(lengths: np.ndarray, limit: int, device: str) -> Iterator[tuple[int, np.ndarray]]:
+    """Yields (width, positions [B]) of batches whose shape tells the width alone; a short one repeats its first text.
+
+    A matrix product sums in an order that its shape decides, so that a text in such a batch comes out the same to the
+    last bit, whatever is read beside it.
+    """
+    widths = np.minimum(-(-lengths // STEP) * STEP, limit)
+    for width in np.unique(widths).tolist():
+        at, size = np.flatnonzero(widths == width), max(1, TOKENS[device] // width)
+        for start in range(0, len(at), size):
+            part = at[start : start + size]
+            yield width, np.concatenate([part, np.repeat(part[:1], size - len(part))])
 
 
 def bucketed(order: np.ndarray, lengths: np.ndarray, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:

@@ -29,10 +29,7 @@ class Classifier(nn.Module):
             self.head.weight.mul_(HEAD_SCALE * backbone.width**-0.5)
             self.head.bias.zero_()
         self.tune = tune
-        if tune == "probe":
-            self.body.requires_grad_(False)
-        elif tune == "lora":
-            self.body = with_adapters(self.body)
+        tuned_body(self, tune)
 
     def features(self, inputs: dict[str, Tensor]) -> Tensor:
         """Returns pooled features [B, H] (preference: [2B, H])."""
@@ -51,13 +48,30 @@ class Classifier(nn.Module):
         return scores.view(2, -1).T if self.pairs else scores
 
 
+def tuned_body(classifier: nn.Module, tune: str) -> None:
+    """Makes of a classifier's body what `tune` says: frozen, with adapters, or all of it to be trained, in float32."""
+    body = classifier.body
+    assert isinstance(body, nn.Module)
+    if tune == "probe":
+        body.requires_grad_(False)
+    elif tune == "lora":
+        classifier.body = with_adapters(body)
+    elif any(weight.dtype != torch.float32 for weight in body.parameters()):
+        raise W2SError(
+            "student.tune=full trains weights in float32; leave student.dtype out and take "
+            "protocol.training.precision=bf16-mixed, or use tune=lora"
+        )
+
+
 def with_adapters(body: nn.Module) -> nn.Module:
     """Returns the network with rank-8 adapters (Hu et al. 2021, LoRA) on every linear layer, all else frozen."""
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
         raise W2SError("student.tune=lora needs the package peft: pip install 'w2s_bench[lora]'") from error
-    linear = [n for n, m in body.named_modules() if isinstance(m, nn.Linear) or type(m).__name__ == "Conv1D"]
+    output = getattr(body, "output", None)  # of a language model, which may share its weights with the words
+    layers = [(n, m) for n, m in body.named_modules() if m is not output]
+    linear = [n for n, m in layers if isinstance(m, nn.Linear) or type(m).__name__ == "Conv1D"]
     if not linear:
         raise W2SError("student.tune=lora: this student has no linear layers; use tune=full or tune=probe")
     body.requires_grad_(False)

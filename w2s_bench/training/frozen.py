@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,35 +14,34 @@ import torch
 from torch import Tensor
 
 from w2s_bench.interfaces import Backbone, Inputs
-from w2s_bench.training.batches import cached_array, content_key, content_of
+from w2s_bench.training.batches import cached_array, content_key
+from w2s_bench.training.shelf import Shelf
 
 
 class FrozenFeatures:
-    """A frozen body's features of texts, kept in memory and, where `cache` names a folder, on disk.
+    """A frozen body's features of texts: each text is read once a machine, where `cache` names a folder.
 
-    `identity` is all that the features depend on beside the texts and the weights; `read` computes them.
+    `identity` is all that the features depend on beside the texts and the weights; `read` computes them [n, H], each
+    text's whatever others it is read with.
     """
 
-    def __init__(self, body: torch.nn.Module, identity: Any, read: Callable[[Inputs], Tensor], cache: str) -> None:
+    def __init__(self, body: torch.nn.Module, identity: Any, read: Callable[[list[str]], Tensor], cache: str) -> None:
         self.body, self.identity, self.read, self.cache = body, identity, read, cache
         self._splits: dict[int, tuple[Inputs, Tensor]] = {}
-        self._texts: dict[tuple[str, str], Tensor] = {}
 
     def features(self, inputs: Inputs) -> Tensor:
         """Returns features [N, H] (preference: [2, N, H])."""
         if id(inputs) not in self._splits:
-            self._splits[id(inputs)] = (inputs, self._of(inputs))
+            texts = [*inputs.text, *(inputs.other or ())]
+            features = torch.from_numpy(self._shelf.features(texts, lambda missing: self.read(missing).numpy()))
+            pairs = inputs.other is not None
+            self._splits[id(inputs)] = (inputs, features.view(2, len(inputs), -1) if pairs else features)
         return self._splits[id(inputs)][1]
 
-    def _of(self, inputs: Inputs) -> Tensor:
-        texts = list(zip(map(content_of, inputs.text), map(content_of, inputs.other or inputs.text), strict=True))
-        if texts and all(text in self._texts for text in texts):  # a part of a split that was read
-            return torch.stack([self._texts[text] for text in texts], -2)
-        key = "features-" + content_key(inputs, self.identity, weights_key(self.body))
-        arrays = cached_array(self.cache, key, ("features",), lambda: {"features": self.read(inputs).numpy()})
-        features = torch.from_numpy(arrays["features"])
-        self._texts.update(zip(texts, features.unbind(-2), strict=True))
-        return features
+    @functools.cached_property
+    def _shelf(self) -> Shelf:
+        key = "features-" + content_key(self.identity, weights_key(self.body))
+        return Shelf(Path(self.cache) / key if self.cache else None)
 
 
 class Deferred(torch.nn.Module):
@@ -59,6 +59,11 @@ class Deferred(torch.nn.Module):
         """The network, loaded here; torch does not list it among this module's own."""
         with torch.random.fork_rng(), torch.inference_mode(False):
             return self.load().eval().requires_grad_(False)
+
+    @property
+    def lm_logits(self) -> Any:
+        """A language model's output layer, see `Backbone.module`; AttributeError where the network has none."""
+        return self.network.lm_logits
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Returns pooled features [B, H]."""

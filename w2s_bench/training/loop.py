@@ -213,7 +213,7 @@ class Problem:
         def shuffle() -> Tensor:
             rng = np.random.default_rng(derive(self.stage.seed, "shuffle", self.plan.index, epoch))
             shuffled = rng.permutation(np.flatnonzero(kept))
-            lengths = student.tokens(self.pool.inputs).lengths
+            lengths = student.lengths(self.pool.inputs)
             return torch.from_numpy(np.concatenate(list(bucketed(shuffled, lengths, size, rng))))
 
         arguments = {"labels": self.labels, "weights": self.weights, "pool": self.pool}

@@ -24,6 +24,28 @@ class Pooled(nn.Module):
         return self.pool(hidden, attention_mask)
 
 
+class Language(Pooled):
+    """A causal network with its output layer: it pools as `Pooled` does, and knows how likely each next token is."""
+
+    def __init__(self, network: nn.Module, output: nn.Module, pooling: str) -> None:
+        super().__init__(network, pooling, causal=True)
+        self.output = output
+
+    def states(self, input_ids: Tensor, rows: Tensor) -> Tensor:
+        """Returns states [R, width] at flat positions `rows` of token ids [B, T], padded on the right."""
+        hidden = self.network(input_ids=input_ids, attention_mask=None).last_hidden_state
+        return hidden.flatten(0, 1)[rows]
+
+    def lm_logits(self, states: Tensor) -> Tensor:
+        """Returns logits [R, V] of the token after states [R, width], scaled and capped as the configuration says."""
+        config = self.network.config.get_text_config()  # type: ignore[operator, union-attr]
+        logits = self.output(states.to(self.output.weight.dtype))  # type: ignore[arg-type]
+        logits = logits * getattr(config, "logit_scale", None) if getattr(config, "logit_scale", None) else logits
+        logits = logits / config.logits_scaling if getattr(config, "logits_scaling", None) else logits
+        cap = getattr(config, "final_logit_softcapping", None)
+        return logits if not cap else cap * (logits / cap).tanh()
+
+
 def to_the_left(input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
     """Returns ids and mask [B, T] with every text's real tokens first, in their order.
 

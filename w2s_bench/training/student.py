@@ -17,7 +17,7 @@ from torch import Tensor
 from w2s_bench.errors import W2SError
 from w2s_bench.interfaces import Backbone, Inputs, Recipe, TaskInfo
 from w2s_bench.training.answers import Answerer, candidates_of, generate, pack
-from w2s_bench.training.batches import Tokens, sent, tokenise
+from w2s_bench.training.batches import Tokens, of_one_shape, sent, tokenise
 from w2s_bench.training.checks import demand
 from w2s_bench.training.classifier import Classifier
 from w2s_bench.training.frozen import Deferred, FrozenFeatures
@@ -56,7 +56,7 @@ class StudentModel(torch.nn.Module):
         self.taken = 0
         """Optimiser steps of this round so far."""
         identity = [backbone.identity, recipe.max_length, recipe.precision]
-        self.frozen = FrozenFeatures(self.classifier.body, identity, self._features, cache)
+        self.frozen = FrozenFeatures(self.classifier.body, identity, self._read, cache)
         self._tokens: dict[int, tuple[Inputs, Tokens]] = {}
         self._answer_ids: dict[str, list[int]] = {}
         self.to(self.target_device)
@@ -81,6 +81,11 @@ class StudentModel(torch.nn.Module):
         if id(inputs) not in self._tokens:
             self._tokens[id(inputs)] = (inputs, tokenise(inputs, self.backbone, self.recipe.max_length, self.cache))
         return self._tokens[id(inputs)][1]
+
+    def lengths(self, inputs: Inputs) -> np.ndarray:
+        """Returns the length of each example [N], by which batches are put together; of frozen features all are one."""
+        probe = self.recipe.tune == "probe" and not self.generative
+        return np.ones(len(inputs), np.int64) if probe else self.tokens(inputs).lengths
 
     def batch_inputs(self, inputs: Inputs, index: np.ndarray) -> dict[str, Tensor]:
         """Returns what the classifier reads of these examples: tokens, or frozen features under a probe."""
@@ -114,6 +119,24 @@ class StudentModel(torch.nn.Module):
     def _features(self, inputs: Inputs) -> Tensor:
         """Returns the body's features as it now is: [N, H] (preference: [2, N, H])."""
         return self._forward_all(inputs, self.classifier.features, pairs=self.classifier.pairs).float()
+
+    def _read(self, texts: list[str]) -> Tensor:
+        """Returns the body's features of texts [n, H], each the same whatever the others are: shapes are its own."""
+        tokens = tokenise(Inputs(texts, texts), self.backbone, self.recipe.max_length)
+        parts, order = [], []
+        was_training = self.classifier.training
+        self.classifier.eval()
+        with torch.inference_mode(), self._precision():
+            for width, at in of_one_shape(tokens.lengths, self._limit, self.target_device.type):
+                batch = tokens.padded(at, width)
+                self.meter.read(int(tokens.lengths[np.unique(at)].sum()), self.n_parameters)
+                out = self.classifier.features({k: sent(v, self.target_device) for k, v in batch.items()})
+                parts.append(out.float().cpu())
+                order.append(at)
+        self.classifier.train(was_training)
+        features = torch.empty(len(texts), parts[0].shape[-1])
+        features[torch.from_numpy(np.concatenate(order))] = torch.cat(parts)
+        return features
 
     # --- what it predicts
 
