@@ -215,7 +215,7 @@ def test_each_kind_has_toys(kind):
     supervisor.fit(splits["supervision"].inputs, splits["supervision"].truth, FitContext(info, 0, None))
     test = splits["test"]
     if kind == "generation":
-        right = [task.check(a, t) for a, t in zip(supervisor.answer(test.inputs), test.truth, strict=True)]
+        right = [task.check(a, t, "") for a, t in zip(supervisor.answer(test.inputs), test.truth, strict=True)]
     else:
         right = supervisor.label(test.inputs).argmax(1) == test.truth
     assert np.mean(right) > 0.75  # a supervisor that knows all words learns the task

@@ -190,7 +190,9 @@ def test_examples_that_answer_in_words_work_together(load, tmp_path):
     info, test = TaskInfo("count_on", task.kind, 0, names), splits["test"]
 
     def right(answers):
-        return np.mean([task.check(str(a), str(t)) for a, t in zip(answers, test.truth, strict=True)])
+        return np.mean(
+            [task.check(str(a), str(t), x) for a, t, x in zip(answers, test.truth, test.inputs.text, strict=True)]
+        )
 
     weak = loaded.get("supervisor", "never_nine").build()
     weak.fit(splits["supervision"].inputs, splits["supervision"].truth, FitContext(info, 0, Recipe()))

@@ -250,7 +250,7 @@ def test_a_generation_cell_from_truth_to_record(tmp_path):
         for record in before.values():
             assert set(record["test"]["student"]) == {"accuracy"} and "predicted_rates" not in record["test"]["student"]
             predicted = exchange.read_predictions(bench.store / record["predictions"]["path"])["test"]
-            right = [SumsGen().check(a, str(truth[i])) for i, a in zip(*predicted, strict=True)]
+            right = [SumsGen().check(a, str(truth[i]), "") for i, a in zip(*predicted, strict=True)]
             assert record["test"]["student"]["accuracy"] == np.mean(right)
         assert before["naive"]["predictions"]["sha256"] == before["identity"]["predictions"]["sha256"]
         assert before["best_of_n"]["cost"]["supervisor_calls"] == 4 * 96

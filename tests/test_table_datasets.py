@@ -9,12 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 from support import hub
-from support.tables import ROWS, SMALL, table
+from support.tables import ROWS, SMALL, real, table
 
 from w2s_bench.errors import UsageError, W2SError
 from w2s_bench.interfaces import SPLITS, Sizes
-
-REAL = Path(__file__).parents[2] / "shared" / "data"
 
 # --- datasets
 
@@ -98,13 +96,6 @@ def test_a_dataset_of_the_hub(tmp_path):
 
 
 # --- real files
-
-
-def real(name: str) -> Path:
-    path = REAL / f"{name}.jsonl.gz"
-    if not path.is_file():
-        pytest.skip(f"real data not here: {path.name} is looked for in shared/data beside the checkout")
-    return path
 
 
 def test_sst2():

@@ -189,8 +189,8 @@ def test_a_probe_loads_its_backbone_only_where_the_cache_lacks_features(tmp_path
     assert [made[3] for made in (eager, first, second)] == [1, 1, 0]
     two_students = (Entry("co_teaching", {"forget_rate": 0.2, "ramp": 0.5}),)
     assert probe("twins", stack=two_students)[3] == 0
-    for file in (tmp_path / "cache").glob("features-*"):
-        file.unlink()
+    for folder in (tmp_path / "cache").glob("features-*"):
+        shutil.rmtree(folder)
     again = probe("again")
     np.testing.assert_array_equal(again[0]["test"][1], eager[0]["test"][1])
     assert again[3] == 1

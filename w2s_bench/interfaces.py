@@ -147,7 +147,7 @@ class Task(Protocol):
     """A dataset with its split rule. Optional attributes: `Options`, `sealed`, `same_test_for_all_seeds`, `notes`.
 
     `notes`, asked after `load`, are sentences about the data, such as what was left out; runs and records show them.
-    A generation task gives no class names, texts as truth, and `check(answer, truth) -> bool`.
+    A generation task gives no class names, texts as truth, and `check(answer, truth, text) -> bool`.
     """
 
     kind: ClassVar[str]
@@ -212,6 +212,8 @@ class Backbone:
     """Generation tasks: token ids to texts."""
     end_id: int | None = None
     """Generation tasks: the token that ends an answer."""
+    encode_answers: Callable[[list[str]], list[list[int]]] | None = None
+    """Generation tasks: answers to token ids, as they follow a prompt; `encode` where none is given."""
 
 
 @dataclass(frozen=True)

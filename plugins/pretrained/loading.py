@@ -129,11 +129,24 @@ def load_backbone(
         width=width_of(pooled, vocabulary),
         identity={**identity, "pooling": pooling, **{k: v for k, v in differs.items() if v}},
         max_length=limit,
+        **(_writing(tokenizer) if isinstance(pooled, Language) and tokenizer.eos_token_id is not None else {}),
     )
 
 
+def _writing(tokenizer: Any) -> dict[str, Any]:
+    """Returns what a backbone needs to write: an answer's first word is one behind a blank."""
+
+    def decode(rows: list[list[int]]) -> list[str]:
+        return [text.strip() for text in tokenizer.batch_decode(rows, skip_special_tokens=True)]
+
+    def encode_answers(texts: list[str]) -> list[list[int]]:
+        return tokenizer([f" {text}" for text in texts], add_special_tokens=False)["input_ids"] if texts else []
+
+    return {"decode": decode, "end_id": tokenizer.eos_token_id, "encode_answers": encode_answers}
+
+
 def _class_for(config: PreTrainedConfig) -> Any:
-    """Returns the class that loads a model: with its output layer, where the folder holds a causal language model."""
+    """Returns the class that loads a model: with its output layer, where the folder is a causal language model's."""
     from transformers import AutoModel, AutoModelForCausalLM
 
     whole = any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in config.architectures or ())
@@ -141,7 +154,7 @@ def _class_for(config: PreTrainedConfig) -> Any:
 
 
 def _cut(network: PreTrainedModel, layers: int, what: str) -> None:
-    """Leaves a network its first layers; UsageError where it has fewer, or none that can be told."""
+    """Leaves a network its first layers; UsageError where it has fewer, or none that is recognised."""
     import torch
 
     config = network.config.get_text_config()

@@ -8,7 +8,7 @@ from typing import Any
 
 from w2s_bench import hookimpl, hub
 from w2s_bench.errors import UsageError
-from w2s_bench.interfaces import Backbone
+from w2s_bench.interfaces import TASK_KINDS, Backbone
 from w2s_bench.plugins.pretrained import loading
 from w2s_bench.plugins.pretrained.identity import folder_digest
 
@@ -60,6 +60,7 @@ class HfStudent(Pretrained):
 
     role = "student"
     pretrained = True
+    kinds = frozenset(TASK_KINDS)
 
     @dataclass
     class Options(loading.Options):

@@ -6,12 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from w2s_bench import hookimpl
 from w2s_bench.errors import UsageError
-from w2s_bench.interfaces import TASK_KINDS, Backbone, FitContext, Inputs
+from w2s_bench.interfaces import Backbone, FitContext
 from w2s_bench.plugins.ladder import rungs
+from w2s_bench.plugins.pretrained.supervisor import FinetunedSupervisor
 from w2s_bench.plugins.students.ladder import LadderStudent
 
 SIZES, CHECKPOINTS = ("xxs", "xs", "s", "sm"), (0, 1, 2)
@@ -27,10 +26,8 @@ def register_supervisors(register) -> None:
     register("truncated", TruncatedLadder)
 
 
-class LadderSupervisor:
+class LadderSupervisor(FinetunedSupervisor):
     """A small rung of the ladder, finetuned on the supervision split; it labels, answers, rewards and corrects."""
-
-    kinds = frozenset(TASK_KINDS)
 
     @dataclass
     class Options(LadderStudent.Options):
@@ -56,51 +53,7 @@ class LadderSupervisor:
         """Returns a digest of the pretrained weights."""
         return rungs.digest(self.folder)
 
-    def fit(self, inputs: Inputs, truth: np.ndarray, context: FitContext) -> None:
-        """Finetunes the rung on the supervision split."""
-        from w2s_bench.training.finetune import finetune, hard_labels
-
-        inputs, labels = hard_labels(context.task, inputs, truth)
-        self.fitted = finetune(self.backbone(), inputs, labels, self._tuned(context))
-
-    def label(self, inputs: Inputs) -> np.ndarray:
-        """Returns class probabilities [N, C]."""
-        return self.fitted.predict(inputs).numpy()
-
-    def answer(self, inputs: Inputs) -> np.ndarray:
-        """Returns [N] texts, each word the likeliest after those before it."""
-        return np.array(self.fitted.answer(inputs), dtype=str)
-
-    def reward(self, inputs: Inputs, answers: np.ndarray) -> np.ndarray:
-        """Returns [N] the probability of each answer, a class number.
-
-        Of a pair it is the candidate's score, a log-odds; of an answer in words its log-probability.
-        """
-        if self.fitted.generative:
-            return self.fitted.log_likelihood(inputs, np.asarray(answers).tolist())
-        return self.fitted.rewards(inputs)[np.arange(len(inputs)), np.asarray(answers)]
-
-    def correct(self, inputs: Inputs, answers: np.ndarray) -> np.ndarray:
-        """Returns [N] the answer again to accept it, another where the rung is sure of that, -1 or "" to abstain."""
-        from w2s_bench.training.critic import correct_by_answer, correct_by_label
-
-        if self.fitted.generative:
-            own_answers = self.answer(inputs)
-            confidence = np.exp(self.fitted.log_likelihood(inputs, own_answers.tolist()))
-            return correct_by_answer(own_answers, confidence, answers)
-        return correct_by_label(self.label(inputs), answers)
-
-    def save(self, folder: Path) -> None:
-        """Writes the finetuned rung."""
-        self.fitted.save(folder)
-
-    def restore(self, folder: Path, context: FitContext) -> None:
-        """Reads what `save` wrote."""
-        from w2s_bench.training.finetune import restore
-
-        self.fitted = restore(self.backbone(), folder, self._tuned(context))
-
-    def _tuned(self, context: FitContext) -> FitContext:
+    def tuned(self, context: FitContext) -> FitContext:
         """Returns the context with this entry's own learning rates in its recipe."""
         body_lr = self.options.body_lr
         if body_lr is None:

@@ -116,7 +116,7 @@ class SumsGen(_FromWorld):
         truth = np.array(world.texts(world.sum_answers(left, right, (2, 0))))
         return [], _cut(wanted, ids, world.texts(world.sum_prompts(left, right)), np.asarray(carries), truth)
 
-    def check(self, answer: str, truth: str) -> bool:
+    def check(self, answer: str, truth: str, text: str) -> bool:
         """Returns whether the answer gives the same digits; the words must be in the same order."""
         return answer.split() == truth.split()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib.util
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -16,39 +16,11 @@ from w2s_bench.plugins.tables.classes import classes_of, labelled
 from w2s_bench.plugins.tables.columns import RowsInUse, check_column, column, opaque
 from w2s_bench.plugins.tables.conversations import with_prompt
 from w2s_bench.plugins.tables.files import Columns
+from w2s_bench.plugins.tables.questions import CHECKS, CHOICE, answers_in, candidates, fields_of, written
 from w2s_bench.plugins.tables.reading import column_names, fingerprint, read_columns
+from w2s_bench.plugins.tables.rows import Rows, drawn_once, with_text_groups
 from w2s_bench.seeds import derive
 from w2s_bench.splitting import split_examples
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """The usable rows, checked."""
-
-    ids: list[str]
-    text: list[str]
-    other: list[str] | None
-    truth: np.ndarray | None
-    """None for chosen and rejected: which one comes first is drawn per split."""
-    class_names: list[str]
-    group: list[str] | None
-    difficulty: np.ndarray | None
-    in_test: np.ndarray | None
-    notes: tuple[str, ...]
-
-    def take(self, at: Sequence[int]) -> _Rows:
-        """Returns the rows at these positions."""
-        taken = Inputs(self.ids, self.text, self.other, self.difficulty).take(at)
-        return replace(
-            self,
-            ids=taken.ids,
-            text=taken.text,
-            other=taken.other,
-            difficulty=taken.difficulty,
-            truth=None if self.truth is None else self.truth[at],
-            in_test=None if self.in_test is None else self.in_test[at],
-            group=None if self.group is None else [self.group[i] for i in at],
-        )
 
 
 class Table:
@@ -64,6 +36,19 @@ class Table:
         """Of the letters in a CSV, TSV or JSON file, by Python's names: utf-8, utf-16, latin-1, cp1252, ..."""
         text: str = "text"
         """Column with the text, or a list of messages; preference: with the prompt, empty for none."""
+        template: str = ""
+        """Takes `text`'s place: a text with columns in braces, `{passage} Question: {question}`, and `{choice}`."""
+        choices: str = ""
+        """Column with lists of candidate answers, or a column for each, `a,b,c`. A question then makes two examples in
+        one group, with its right answer (1) and with a wrong one (0)."""
+        answer: str = ""
+        """Column with the answer: which of `choices`, by number, letter or text; without them a text to be written."""
+        first: int = 0
+        """Number of the first of `choices`."""
+        answer_after: str = ""
+        """What the answer in its column comes after, such as `####`."""
+        check: Literal["exact", "number", "chess"] = "exact"
+        """When an answer in words is right: same words, the same last number, the best move or one that mates too."""
         label: str = "label"
         """Column with the class: whole numbers, booleans or words. With `other`: 1 where the second is better."""
         missing_labels: Literal["error", "drop"] = "error"
@@ -103,8 +88,15 @@ class Table:
 
     @property
     def kind(self) -> str:
-        """`preference` where the options name two candidates, else `classification`."""
-        return "preference" if self.options.other or self.options.chosen else "classification"
+        """`preference` where the options name two candidates, `generation` where an answer, else `classification`."""
+        o = self.options
+        if o.other or o.chosen:
+            return "preference"
+        return "generation" if o.answer and not o.choices else "classification"
+
+    def check(self, answer: str, truth: str, text: str) -> bool:
+        """Returns whether an answer in words is right."""
+        return CHECKS[self.options.check](answer, truth, text)
 
     @property
     def same_test_for_all_seeds(self) -> bool:
@@ -125,19 +117,22 @@ class Table:
         names = column_names(source, self.options.encoding)
         for option, name in self._named().items() if names else ():
             check_column(source, names or [], option, name, self._no_prompt(option))
+        if self.options.check == "chess" and importlib.util.find_spec("chess") is None:
+            raise UsageError("task.check=chess needs the package chess: pip install 'w2s_bench[chess]'")
         return fingerprint(source, self.options.config, self.options.revision)
 
     def load(self, seed: int, sizes: Sizes) -> tuple[list[str], dict[str, Split]]:
         """Returns the class names and the splits; a seed changes test only where the data does not fix it."""
         rows = self._rows
+        classes = None if self.kind == "generation" else rows.truth
         drawn = split_examples(
-            np.zeros(len(rows.ids), dtype=np.int64) if rows.truth is None else rows.truth,
+            classes if classes is not None else np.zeros(len(rows.ids), dtype=np.int64),
             sizes,
             seed,
             group=rows.group,
             in_test=rows.in_test,
-            balance=self.options.balance and rows.truth is not None,
-            class_names=rows.class_names if rows.truth is not None else ["any"],
+            balance=self.options.balance and classes is not None,
+            class_names=rows.class_names if classes is not None else ["any"],
         )
         return rows.class_names, {name: self._split(name, at, seed) for name, at in drawn.items()}
 
@@ -162,7 +157,7 @@ class Table:
     # --- reading and checking
 
     @cached_property
-    def _rows(self) -> _Rows:
+    def _rows(self) -> Rows:
         o = self.options
         if o.rows < 0:
             raise UsageError(f"task.rows={o.rows}: give a number of rows, or 0 for all")
@@ -173,40 +168,57 @@ class Table:
         for option, name in self._named().items():
             check_column(o.path, columns.names, option, name, self._no_prompt(option))
         in_test, keep = self._fixed_split(columns)
-        rows, notes = RowsInUse(o.path, columns, keep), []
+        checked = self._read(RowsInUse(o.path, columns, keep))
+        if in_test:
+            checked = replace(checked, in_test=np.array([in_test[i] for i in checked.positions]))
+        checked = checked if checked.group is not None else with_text_groups(checked)
+        return drawn_once(checked, o.rows) if o.rows else checked
+
+    def _read(self, rows: RowsInUse) -> Rows:
+        """Returns texts and truth of the rows in use, checked."""
+        o = self.options
+        notes: list[str] = []
         other: list[str] | None = None
+        truth: np.ndarray | None = None
+        class_names = ["first", "second"]
+        if not (o.chosen or o.answer):
+            rows, left_out = labelled(rows, o.label, o.missing_labels)
+            notes += [left_out] if left_out else []
+        ids = rows.ids(o.id)
+        group = [str(g) for g in rows.present("group", o.group)] if o.group else None
         if o.chosen:
-            prompt = rows.texts("text", o.text, may_be_empty=True) if o.text else [""] * len(keep)
+            prompt = rows.texts("text", o.text, may_be_empty=True) if o.text else [""] * len(ids)
             better, worse = rows.texts("chosen", o.chosen), rows.texts("rejected", o.rejected)
             pairs = [with_prompt(*row) for row in zip(prompt, better, worse, strict=True)]
             text, other = [first for first, _ in pairs], [second for _, second in pairs]
-            truth, class_names = None, ["first", "second"]
+        elif o.choices:
+            questions, number = ids, dict(zip(rows.keep, range(len(ids)), strict=True))
+            drawn = candidates(rows, o.choices, o.answer, o.first)
+            rows, truth, class_names = drawn.rows, drawn.truth, ["wrong", "right"]
+            of = [number[i] for i in rows.keep]
+            group = [(group or questions)[n] for n in of]
+            ids = [opaque(questions[n], str(k % 2)) for k, n in enumerate(of)]
+            text = written(rows, o.template or f"{{{o.text}}} {{{CHOICE}}}", drawn.choices)
+        elif o.answer:
+            text, class_names = self._texts(rows), []
+            truth = answers_in(rows, o.answer, o.answer_after)
         else:
-            rows, left_out = labelled(rows, o.label, o.missing_labels)
-            text, other = rows.texts("text", o.text), rows.texts("other", o.other) if o.other else None
+            text, other = self._texts(rows), rows.texts("other", o.other) if o.other else None
             classes = classes_of(rows, o.label, o.join_classes)
-            notes = [note for note in (left_out, classes.joined) if note]
-            truth, class_names = classes.numbers, classes.names
-            if other is not None:
-                if class_names not in (["0", "1"], ["False", "True"]):
-                    raise W2SError(
-                        f"{o.path}: column {o.label!r} (task.label) of a preference task has 0 or 1 "
-                        f"(1: {o.other!r} is better), found: {', '.join(class_names[:5])}"
-                    )
-                class_names = ["first", "second"]
-        checked = _Rows(
-            rows.ids(o.id),
-            text,
-            other,
-            truth,
-            class_names,
-            [str(g) for g in rows.present("group", o.group)] if o.group else None,
-            rows.numbers("difficulty", o.difficulty) if o.difficulty else None,
-            np.array([in_test[i] for i in rows.keep]) if in_test else None,
-            tuple(notes),
-        )
-        checked = checked if checked.group is not None else _with_text_groups(checked)
-        return _drawn_once(checked, o.rows) if o.rows else checked
+            notes += [classes.joined] if classes.joined else []
+            truth = classes.numbers
+            if other is None:
+                class_names = classes.names
+            elif classes.names not in (["0", "1"], ["False", "True"]):
+                raise W2SError(
+                    f"{o.path}: column {o.label!r} (task.label) of a preference task has 0 or 1 "
+                    f"(1: {o.other!r} is better), found: {', '.join(classes.names[:5])}"
+                )
+        difficulty = rows.numbers("difficulty", o.difficulty) if o.difficulty else None
+        return Rows(ids, text, other, truth, class_names, group, difficulty, None, tuple(notes), rows.keep)
+
+    def _texts(self, rows: RowsInUse) -> list[str]:
+        return written(rows, self.options.template) if self.options.template else rows.texts("text", self.options.text)
 
     def _no_prompt(self, option: str) -> str:
         """Returns what to do where the default of `text` names no column of a table of chosen and rejected answers."""
@@ -219,11 +231,17 @@ class Table:
         o = self.options
         if bool(o.chosen) != bool(o.rejected) or (o.chosen and o.other):
             raise UsageError("task.chosen and task.rejected go together, and not with task.other")
-        if not o.text and not o.chosen:
+        if not (o.text or o.template or o.chosen):
             raise UsageError("task.text is empty: it names the column with the text")
-        options = ["text", "other", "chosen", "rejected", "group", "difficulty", "split"] + ["label"] * (not o.chosen)
+        if o.choices and not o.answer:
+            raise UsageError("task.choices needs task.answer=COLUMN, which says the right one")
+        options = ["other", "chosen", "rejected", "group", "difficulty", "split", "answer"]
+        options += [] if o.template else ["text"]
+        options += [] if o.chosen or o.answer else ["label"]
         named = {option: getattr(o, option) for option in options if getattr(o, option)}
-        return named if o.id in ("", "row") else {**named, "id": o.id}
+        named |= {"id": o.id} if o.id not in ("", "row") else {}
+        named |= {f"choices {n}": name.strip() for n, name in enumerate(o.choices.split(","))} if o.choices else {}
+        return named | {f"template {n}": name for n, name in enumerate(fields_of(o.template)) if name != CHOICE}
 
     def _fixed_split(self, columns: Columns) -> tuple[list[bool] | None, list[int]]:
         """Returns which rows are test rows (None: to be drawn), and the positions of the rows in use."""
@@ -242,38 +260,6 @@ class Table:
                     f"found: {', '.join(distinct[:8])}{' ...' if len(distinct) > 8 else ''}"
                 )
         return [v == o.test for v in values], [i for i, v in enumerate(values) if v in (o.train, o.test)]
-
-
-def _with_text_groups(rows: _Rows) -> _Rows:
-    """Returns the rows with equal texts as groups, without those training rows whose text is in the test split."""
-    group = [opaque(t, o) for t, o in zip(rows.text, rows.other or [""] * len(rows.text), strict=True)]
-    if rows.in_test is None:
-        return replace(rows, group=group)
-    seen = {g for g, tested in zip(group, rows.in_test, strict=True) if tested}
-    at = [i for i, g in enumerate(group) if rows.in_test[i] or g not in seen]
-    return replace(rows, group=group).take(at)
-
-
-def _drawn_once(rows: _Rows, number: int) -> _Rows:
-    """Returns `number` of the rows, of training and of test rows where they are told apart; groups stay whole."""
-    assert rows.group is not None
-    kept: list[int] = []
-    sides = (
-        [np.arange(len(rows.ids))]
-        if rows.in_test is None
-        else [np.flatnonzero(t) for t in (~rows.in_test, rows.in_test)]
-    )
-    for side in sides:
-        members: dict[str, list[int]] = {}
-        for i in side.tolist():
-            members.setdefault(rows.group[i], []).append(i)
-        groups, chosen = list(members.values()), 0
-        for g in np.random.default_rng(derive(0, "rows")).permutation(len(groups)):
-            if chosen >= number:
-                break
-            kept += groups[g]
-            chosen += len(groups[g])
-    return rows.take(sorted(kept))
 
 
 @hookimpl

@@ -54,4 +54,4 @@ def share_right(members: list[Any], seed: int, epochs: float = 12, flips: float 
     stage = StageContext(TASK, seed, meter, {"strong": (strong, Recipe(body_lr=1e-2, head_lr=1e-2, epochs=epochs))})
     pool = Pool(TASK, inputs, votes, inputs, votes, asked, rngs)
     answers = train_student(stage, Stack(members, rngs), pool).answer(test.inputs)
-    return float(np.mean([ToyAnswers().check(a, t) for a, t in zip(answers, test.truth, strict=True)]))
+    return float(np.mean([ToyAnswers().check(a, t, "") for a, t in zip(answers, test.truth, strict=True)]))

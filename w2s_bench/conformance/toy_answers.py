@@ -27,7 +27,7 @@ class ToyAnswers(ToyTask):
         """Returns the answers [N]."""
         return np.array([" ".join(reversed(text.split()[-2:])) for text in inputs.text])
 
-    def check(self, answer: str, truth: str) -> bool:
+    def check(self, answer: str, truth: str, text: str) -> bool:
         """Returns whether an answer is right."""
         return answer.split() == truth.split()
 

@@ -48,6 +48,7 @@ class Recorder:
             truth.test, truth.transfer, [v["test"] for v in votes], votes[0]["transfer"], votes[0]["validation"],
             student["test"][1], student["transfer"][1], student["validation"][1], ceiling["test"][1],
             self._check(cell) if truth.info["kind"] == "generation" else None,
+            truth.test_texts, truth.transfer_texts,
         )  # fmt: skip
         info = truth.info
         metrics, metric = self.registry.metrics, cell.cell.protocol.metric
@@ -81,9 +82,9 @@ class Recorder:
         entry = cell.cell.task
         task = self.registry.get("task", entry.name).build(entry.options)
 
-        def check(answer: str, truth: str) -> bool:
+        def check(answer: str, truth: str, text: str) -> bool:
             try:
-                return task.check(answer, truth)
+                return task.check(answer, truth, text)
             except Exception as error:
                 raise W2SError(
                     f"task {entry.name!r}: check({answer!r:.60}, {truth!r:.60}) raised {of_error(error)}"
@@ -123,6 +124,9 @@ class _Truth:
         self.info = prepared.info
         self.test, self.transfer = prepared.truth("test"), prepared.truth("transfer")
         self.test_ids = prepared.ids["test"]
+        self.test_texts, self.transfer_texts = (
+            artefact.load(f"inputs/{split}.parquet", exchange.read_inputs).text for split in ("test", "transfer")
+        )
 
 
 def _votes(artefact: Artefact) -> dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +14,15 @@ from w2s_bench.referee.disagreement import disagreement
 Metric = Callable[[np.ndarray, np.ndarray], float]
 
 
-Check = Callable[[str, str], bool]
+Check = Callable[[str, str, str], bool]
 
 
 @dataclass(frozen=True)
 class Answers:
     """What is to be scored: probabilities [N, C], where rows of NaN are abstentions of a supervisor.
 
-    In a generation task texts [N] throughout, an empty one to abstain, and `check(answer, truth)` says which are right.
+    In a generation task texts [N] throughout, an empty one to abstain, and `check(answer, truth, text)` says which are
+    right.
     """
 
     test_truth: np.ndarray
@@ -37,12 +38,18 @@ class Answers:
     student_on_validation: np.ndarray
     ceiling: np.ndarray
     check: Check | None = None
+    test_texts: Sequence[str] = ()
+    transfer_texts: Sequence[str] = ()
+    """What was asked, for `check`."""
 
-    def right(self, predictions: np.ndarray, truth: np.ndarray) -> np.ndarray:
-        """Returns which of these answers [N] are right."""
+    def right(self, predictions: np.ndarray, split: str = "test") -> np.ndarray:
+        """Returns which of these answers [N] to a split are right."""
+        truth = self.test_truth if split == "test" else self.transfer_truth
         if self.check is None:
             return chosen(predictions) == truth
-        return np.array([bool(self.check(a, t)) for a, t in zip(predictions.tolist(), truth.tolist(), strict=True)])
+        texts = self.test_texts if split == "test" else self.transfer_texts
+        asked = zip(predictions.tolist(), truth.tolist(), texts, strict=True)
+        return np.array([bool(self.check(answer, true, text)) for answer, true, text in asked])
 
 
 def decided(votes: np.ndarray) -> np.ndarray:
@@ -90,11 +97,11 @@ def score(answers: Answers, metrics: Mapping[str, Metric], metric: str, same_for
         "joint": {f"{k:03b}": int(n) for k, n in enumerate(joint)},
     }
     if len(answers.floors) > 1:
-        each = np.stack([answers.right(predictions, truth) for predictions in answers.floors])
+        each = np.stack([answers.right(predictions) for predictions in answers.floors])
         voted = np.stack([has_voted(predictions) for predictions in answers.floors])
         apart = disagreement(np.stack([chosen(p) for p in answers.floors]), each, voted)
         test["supervisors"] = {"mean": float(each.mean()), "best": float(each.mean(axis=1).max()), **apart}
-    labelled, learnt = (answers.right(a, answers.transfer_truth) for a in (answers.labels, answers.student_on_transfer))
+    labelled, learnt = (answers.right(a, "transfer") for a in (answers.labels, answers.student_on_transfer))
     transfer = {
         "n": len(answers.transfer_truth),
         "label_accuracy": _mean(labelled),
@@ -121,8 +128,7 @@ def like_weak(student: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
 
 def right_of(answers: Answers) -> dict[str, np.ndarray]:
     """Returns for floor, student and ceiling which test examples [N] each got right, as 0 and 1."""
-    truth = answers.test_truth
-    return {side: answers.right(predicted, truth).astype(np.int64) for side, predicted in _sides(answers).items()}
+    return {side: answers.right(predicted).astype(np.int64) for side, predicted in _sides(answers).items()}
 
 
 def _sides(answers: Answers) -> dict[str, np.ndarray]:

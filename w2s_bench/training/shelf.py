@@ -1,4 +1,4 @@
-"""Features by text on disk: what a frozen network made of each text, for whoever meets the text again."""
+"""Features by text on disk: what a frozen network made of each text, for all who meet the text again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ENTRY = np.dtype([("key", "<u8"), ("sum", "<u4")])
 class Shelf:
     """Any number of pairs of files, each pair with the features of some texts; without a folder, in memory alone.
 
-    `NAME.features` has float32 numbers [n, H], mapped into memory; `NAME.index` the n entries that they belong to.
+    `NAME-n.features` has float32 numbers [n, H], mapped into memory; `NAME-n.index` the n entries that they belong to.
     Files never change, and a pair is complete when its index appears: any number of processes may read and add.
     """
 
@@ -68,7 +68,7 @@ class Shelf:
         self._take_in(entries, features)
         if self.folder is None:
             return
-        name = uuid.uuid4().hex
+        name = f"{uuid.uuid4().hex}-{len(keys)}"
         self._known.add(name)
         with contextlib.suppress(OSError):  # a folder is in its place, or the disk is full: the shelf does without
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -85,7 +85,8 @@ class Shelf:
                 with contextlib.suppress(OSError, ValueError):  # damaged or gone: its texts are read again
                     entries = np.fromfile(index, ENTRY)
                     numbers = np.memmap(index.with_suffix(".features"), np.float32, "r")
-                    self._take_in(entries, numbers.reshape(len(entries), -1))
+                    if len(entries) == int(index.stem.rpartition("-")[2]):
+                        self._take_in(entries, numbers.reshape(len(entries), -1))
 
     def _take_in(self, entries: np.ndarray, features: np.ndarray) -> None:
         if self._arrays and features.shape[1] != self._arrays[0].shape[1]:

@@ -100,7 +100,9 @@ class StudentModel(torch.nn.Module):
         chosen = [[column[int(i)] for i in index] for column in candidates_of(inputs)]
         texts = {text for column in chosen for text in column if text is not None}
         unknown = [text for text in texts if text not in self._answer_ids]
-        self._answer_ids.update(zip(unknown, self.backbone.encode(unknown), strict=True))
+        self._answer_ids.update(
+            zip(unknown, (self.backbone.encode_answers or self.backbone.encode)(unknown), strict=True)
+        )
         ids = [[None if text is None else self._answer_ids[text] for text in column] for column in chosen]
         return pack(self._prompts(inputs, index), ids, self.backbone, self._limit)
 
