@@ -98,7 +98,10 @@ class Answerer(nn.Module):
 
     def lm_logits(self, input_ids: Tensor, rows: Tensor) -> Tensor:
         """Returns logits [R, V] of the token after each of the flat positions `rows` of texts [B, T]."""
-        states = self.body.states(input_ids, rows)
+        return self.word_logits(self.body.states(input_ids, rows))
+
+    def word_logits(self, states: Tensor) -> Tensor:
+        """Returns logits [R, V] of the token after the body's states [R, width], with the new layer's part in them."""
         return self.body.lm_logits(states + self.head(states.to(self.head.weight.dtype))).float()
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
@@ -144,8 +147,11 @@ def generate(
 ) -> list[list[int]]:
     """Returns the token ids that the model writes after each prompt, up to its end or `limit` tokens in all.
 
-    The likeliest token at every step, or with `rng` one drawn from the model's probabilities.
+    The likeliest token at every step, or with `rng` one drawn from the model's probabilities. A body that can `advance`
+    reads each token once.
     """
+    if callable(getattr(model.body, "advance", None)):
+        return _generate_by_steps(model, prompts, backbone, limit, rng)
     device = next(model.parameters()).device
     lengths = np.array([len(p) for p in prompts])
     ids = torch.full((len(prompts), limit), backbone.pad_id)
@@ -157,7 +163,7 @@ def generate(
         width = int(lengths[unfinished].max())
         rows = torch.from_numpy(np.arange(len(unfinished)) * width + lengths[unfinished] - 1)
         logits = model.lm_logits(ids[unfinished, :width].to(device), rows.to(device)).cpu()
-        tokens = logits.argmax(-1) if rng is None else torch.multinomial(logits.softmax(-1), 1, generator=rng)[:, 0]
+        tokens = _chosen(logits, rng)
         for b, token in zip(unfinished.tolist(), tokens.tolist(), strict=True):
             if token == backbone.end_id:
                 lengths[b] = limit + 1
@@ -168,3 +174,32 @@ def generate(
             lengths[b] += 1
         unfinished = unfinished[lengths[unfinished] <= limit]
     return written
+
+
+def _generate_by_steps(
+    model: Answerer, prompts: list[np.ndarray], backbone: Backbone, limit: int, rng: torch.Generator | None
+) -> list[list[int]]:
+    """Returns what `generate` does. Prompts of one length go together, so that none needs padding."""
+    device = next(model.parameters()).device
+    written: list[list[int]] = [[] for _ in prompts]
+    by_length: dict[int, list[int]] = {}
+    for b, prompt in enumerate(prompts):
+        by_length.setdefault(len(prompt), []).append(b)
+    for length, group in sorted(by_length.items()):
+        tokens, memory = torch.from_numpy(np.stack([prompts[b] for b in group])), None
+        ended = torch.zeros(len(group), dtype=torch.bool)
+        for _ in range(limit - length + 1 if length else 0):
+            states, memory = model.body.advance(tokens.to(device), memory)
+            tokens = _chosen(model.word_logits(states).cpu(), rng)[:, None]
+            ended |= tokens[:, 0] == backbone.end_id
+            if bool(ended.all()):
+                break
+            for b, token, over in zip(group, tokens[:, 0].tolist(), ended.tolist(), strict=True):
+                if not over:
+                    written[b].append(token)
+    return written
+
+
+def _chosen(logits: Tensor, rng: torch.Generator | None) -> Tensor:
+    """Returns the likeliest token [B] under logits [B, V], or with `rng` one drawn by their probabilities."""
+    return logits.argmax(-1) if rng is None else torch.multinomial(logits.softmax(-1), 1, generator=rng)[:, 0]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -35,6 +38,21 @@ class Language(Pooled):
         """Returns states [R, width] at flat positions `rows` of token ids [B, T], padded on the right."""
         hidden = self.network(input_ids=input_ids, attention_mask=None).last_hidden_state
         return hidden.flatten(0, 1)[rows]
+
+    @property
+    def advance(self) -> Any:
+        """(input_ids [B, T], memory) -> states [B, width] at the last token and the memory of all tokens so far.
+
+        AttributeError where the network keeps no keys and values, as state-space models do.
+        """
+        if "past_key_values" not in inspect.signature(self.network.forward).parameters:
+            raise AttributeError("advance")
+
+        def step(input_ids: Tensor, memory: Any) -> tuple[Tensor, Any]:
+            out = self.network(input_ids=input_ids, past_key_values=memory, use_cache=True)
+            return out.last_hidden_state[:, -1], out.past_key_values
+
+        return step
 
     def lm_logits(self, states: Tensor) -> Tensor:
         """Returns logits [R, V] of the token after states [R, width], scaled and capped as the configuration says."""
