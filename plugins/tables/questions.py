@@ -36,7 +36,11 @@ def fields_of(template: str) -> list[str]:
 
 def written(rows: RowsInUse, template: str, choices: list[str] | None = None) -> list[str]:
     """Returns the text of each row [N], made of its columns."""
-    columns = {name: rows.used("template", name) for name in fields_of(template) if name != CHOICE or choices is None}
+    columns = {
+        name: [_as_lines(value) for value in rows.used("template", name)]
+        for name in fields_of(template)
+        if name != CHOICE or choices is None
+    }
     for name, values in columns.items():
         rows.all_good("template", name, values, lambda v: isinstance(v, str | int | float), "a text or a number")
     texts = []
@@ -44,6 +48,14 @@ def written(rows: RowsInUse, template: str, choices: list[str] | None = None) ->
         fields = {name: str(column[n]) for name, column in columns.items()}
         texts.append(template.format(**fields, **({} if choices is None else {CHOICE: choices[n]})))
     return texts
+
+
+def _as_lines(value: Any) -> Any:
+    """Returns a list of texts as lines, the hub's choices as lines with their labels, anything else as it is."""
+    if isinstance(value, dict) and {"text", "label"} <= set(value):
+        value = [f"{label}) {text}" for label, text in zip(value["label"], value["text"], strict=True)]
+    is_list = isinstance(value, list) and all(isinstance(line, str) for line in value)
+    return "\n".join(value) if is_list else value
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ def serve(root: Path) -> Iterator[str]:
 
         def do_GET(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            status, headers, body = answer(root, unquote(urlsplit(self.path).path).strip("/").split("/"))
+            parts = urlsplit(self.path).path.strip("/").split("/")
+            status, headers, body = answer(root, [unquote(part) for part in parts])
             self.send_response(status)
             for name, value in {"Content-Length": str(len(body)), **headers}.items():
                 self.send_header(name, value)
@@ -53,7 +54,7 @@ def answer(root: Path, parts: list[str]) -> tuple[int, dict[str, str], bytes]:
     if len(parts) < 2 or not repo.is_dir():
         return 404, {"X-Error-Code": "RepoNotFound"}, b"{}"
     verb, revision, rest = [*parts[2:], ""][0], [*parts[3:], "main"][0], parts[4:]
-    if revision not in ("main", COMMIT):
+    if revision not in ("main", "refs/convert/parquet", COMMIT):
         return 404, {"X-Error-Code": "RevisionNotFound"}, b"{}"
     if verb == "resolve":
         file = repo.joinpath(*rest)
