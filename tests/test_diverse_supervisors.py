@@ -10,7 +10,7 @@ from w2s_bench.errors import UsageError, W2SError
 from w2s_bench.interfaces import FitContext, Inputs, Recipe, Sizes, TaskInfo
 from w2s_bench.plugins.supervisors.boosted import Boosted
 from w2s_bench.plugins.supervisors.labelling_functions import LabellingFunctions
-from w2s_bench.plugins.supervisors.ladder import LadderSupervisor, TruncatedLadder
+from w2s_bench.plugins.supervisors.ladder import EarlyCheckpoint, LadderSupervisor, TruncatedLadder
 from w2s_bench.plugins.supervisors.tfidf import TfidfSupervisor
 from w2s_bench.plugins.tasks.sandbox import Facts
 
@@ -102,3 +102,16 @@ def test_a_truncated_rung_is_weaker_than_the_whole():
     assert 0.5 <= right[0] < right[1] - 0.05
     with pytest.raises(UsageError, match="rung m has 2 layers; keep 1 to 2"):
         TruncatedLadder(TruncatedLadder.Options(layers=3)).backbone()
+
+
+def test_a_rung_that_was_pretrained_for_less_is_weaker():
+    splits = Facts().load(0, Sizes(n_supervision=1000, n_transfer=8, n_validation=8, n_test=1000))[1]
+    supervision, test = splits["supervision"], splits["test"]
+    given_to_both = FitContext(TaskInfo("facts", "classification", 2, ["bad", "good"]), 0, Recipe(epochs=2))
+    accuracy = {}
+    for made in (EarlyCheckpoint(EarlyCheckpoint.Options()), LadderSupervisor(LadderSupervisor.Options(size="m"))):
+        made.fit(supervision.inputs, supervision.truth, given_to_both)
+        accuracy[type(made)] = (made.label(test.inputs).argmax(1) == test.truth).mean()
+    assert 0.5 < accuracy[EarlyCheckpoint] < accuracy[LadderSupervisor]
+    with pytest.raises(UsageError, match="w2s pretrain --size m --seed 0 --saliency 0.3 --steps 50 --out DIR"):
+        EarlyCheckpoint(EarlyCheckpoint.Options(steps=50)).fingerprint()

@@ -41,9 +41,9 @@ def peak_lr(width: int) -> float:
     return min(0.01, 0.192 / width)
 
 
-def rung_name(size: str, checkpoint: int, saliency: float) -> str:
-    """Returns the name of a shipped rung's folder, such as `m-0-sal0.3`."""
-    return f"{size}-{checkpoint}-sal{saliency:g}"
+def rung_name(size: str, checkpoint: int, saliency: float, steps: int = STEPS) -> str:
+    """Returns the name of a shipped rung's folder, such as `m-0-sal0.3`; with the steps, where they are fewer."""
+    return f"{size}-{checkpoint}-sal{saliency:g}" + (f"-step{steps}" if steps != STEPS else "")
 
 
 def shipped() -> list[str]:
@@ -51,16 +51,17 @@ def shipped() -> list[str]:
     return sorted(folder.parent.name for folder in WEIGHTS.glob("*/model.safetensors"))
 
 
-def rung_folder(size: str, checkpoint: int, saliency: float, path: str | None = None) -> Path:
+def rung_folder(size: str, checkpoint: int, saliency: float, path: str | None = None, steps: int = STEPS) -> Path:
     """Returns the folder of a shipped rung, or `path` where the user grew one; UsageError where there is none."""
-    folder = Path(path).expanduser() if path else WEIGHTS / rung_name(size, checkpoint, saliency)
+    folder = Path(path).expanduser() if path else WEIGHTS / rung_name(size, checkpoint, saliency, steps)
     if (folder / "model.safetensors").is_file() and (folder / "config.json").is_file():
         return folder
     if path:
         raise UsageError(f"{path}: no rung here (model.safetensors, config.json); grow one: w2s pretrain --out {path}")
     raise UsageError(
         f"no rung {folder.name}; shipped are {', '.join(shipped())}; "
-        f"another: w2s pretrain --size {size} --seed {checkpoint} --saliency {saliency:g} --out DIR, then path=DIR"
+        f"another: w2s pretrain --size {size} --seed {checkpoint} --saliency {saliency:g}"
+        f"{f' --steps {steps}' if steps != STEPS else ''} --out DIR, then path=DIR"
     )
 
 

@@ -24,6 +24,7 @@ def register_supervisors(register) -> None:
         for checkpoint in CHECKPOINTS:
             register(f"ladder_{size}_{checkpoint}", LadderSupervisor, size=size, checkpoint=checkpoint)
     register("truncated", TruncatedLadder)
+    register("early_checkpoint", EarlyCheckpoint)
 
 
 class LadderSupervisor(FinetunedSupervisor):
@@ -84,3 +85,21 @@ class TruncatedLadder(LadderSupervisor):
             )
         network.h = network.h[: self.options.layers]
         return whole
+
+
+class EarlyCheckpoint(LadderSupervisor):
+    """A larger rung whose pretraining ended early, finetuned on the supervision split: weak by training, not size."""
+
+    @dataclass
+    class Options(LadderSupervisor.Options):
+        size: str = "m"
+        steps: int = 600
+        """Optimiser steps of pretraining, with a schedule of their own; other rungs take 6,000."""
+
+    options: Options
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the rung."""
+        o = self.options
+        return rungs.rung_folder(o.size, o.checkpoint, o.saliency, o.path, o.steps)
