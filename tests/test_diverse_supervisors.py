@@ -113,5 +113,5 @@ def test_a_rung_that_was_pretrained_for_less_is_weaker():
         made.fit(supervision.inputs, supervision.truth, given_to_both)
         accuracy[type(made)] = (made.label(test.inputs).argmax(1) == test.truth).mean()
     assert 0.5 < accuracy[EarlyCheckpoint] < accuracy[LadderSupervisor]
-    with pytest.raises(UsageError, match="w2s pretrain --size m --seed 0 --saliency 0.3 --steps 50 --out DIR"):
+    with pytest.raises(UsageError, match=r"w2s pretrain --size m --seed 0 --saliency 0\.3 --steps 50 --out DIR"):
         EarlyCheckpoint(EarlyCheckpoint.Options(steps=50)).fingerprint()
