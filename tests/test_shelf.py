@@ -98,3 +98,18 @@ def test_features_do_not_depend_on_what_is_read_beside_them(tmp_path, family):
     together = model.features(Inputs([str(i) for i in range(60)], texts))
     for some in ([0], [3, 59, 17], list(range(59, -1, -2))):
         assert torch.equal(model._read([texts[i] for i in some]), together[some])
+
+
+def test_only_the_files_that_texts_are_in_are_opened(tmp_path, monkeypatch):
+    for k in range(5):
+        Shelf(tmp_path).features([f"{k}", f"{k}{k}", "shared"], Reader())
+    opened = []
+    fromfile = np.fromfile
+    monkeypatch.setattr(np, "fromfile", lambda file, kind: opened.append(file) or fromfile(file, kind))
+    read = Reader()
+    Shelf(tmp_path).features(["3", "33", "shared"], read)
+    assert len(opened) == 2 and not read.asked  # its own, and the first, which has what they share
+    for note in tmp_path.glob("*.places"):
+        note.write_bytes(b"\xff nothing of that name")
+    np.testing.assert_array_equal(Shelf(tmp_path).features(["3", "33"], read), Reader.true(["3", "33"]))
+    assert len(opened) == 7 and not read.asked

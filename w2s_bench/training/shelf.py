@@ -22,12 +22,14 @@ class Shelf:
     """Any number of pairs of files, each pair with the features of some texts; without a folder, in memory alone.
 
     `NAME-n.features` has float32 numbers [n, H], mapped into memory; `NAME-n.index` the n entries that they belong to.
-    Files never change, and a pair is complete when its index appears: any number of processes may read and add.
+    Files never change, and a pair is complete when its index appears: any number of processes may read and add. Which
+    pairs some texts are in is noted in `KEY.places`, so that they need not all be opened.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
-        self._known: set[str] = set()
+        self._known: dict[str, int] = {}
+        """Of each pair of files, which of the arrays it is; -1 where it is damaged."""
         self._arrays: list[np.ndarray] = []
         self._entries = np.empty(0, ENTRY)
         """Of all files, sorted by key; beside each, its file's number and its row there."""
@@ -38,12 +40,16 @@ class Shelf:
         keys = np.array([key_of(text) for text in texts], np.uint64)
         features, missing = self._gathered(keys)
         if len(missing):
-            self._look()  # others may have read them meanwhile
+            self._look(self._noted(keys))
             features, missing = self._gathered(keys)
         if len(missing):
-            once = {int(keys[i]): texts[i] for i in missing}
-            self._add(np.array(list(once), np.uint64), read(list(once.values())))
+            self._look(sorted(index.stem for index in self.folder.glob("*.index")) if self.folder else [])
             features, missing = self._gathered(keys)
+            if len(missing):
+                once = {int(keys[i]): texts[i] for i in missing}
+                self._add(np.array(list(once), np.uint64), read(list(once.values())))
+                features, missing = self._gathered(keys)
+            self._note(keys)
         return features
 
     def _gathered(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -66,36 +72,55 @@ class Shelf:
         entries["key"] = keys
         entries["sum"] = [zlib.crc32(values) for values in features]
         self._take_in(entries, features)
+        name = f"{uuid.uuid4().hex}-{len(keys)}"
+        self._known[name] = len(self._arrays) - 1
+        self._write(f"{name}.features", features.tobytes())
+        self._write(f"{name}.index", entries.tobytes())
+
+    def _write(self, name: str, content: bytes) -> None:
         if self.folder is None:
             return
-        name = f"{uuid.uuid4().hex}-{len(keys)}"
-        self._known.add(name)
         with contextlib.suppress(OSError):  # a folder is in its place, or the disk is full: the shelf does without
             self.folder.mkdir(parents=True, exist_ok=True)
-            for ending, array in ((".features", features), (".index", entries)):
-                partial = self.folder / f"{name}{ending}.part"
-                array.tofile(partial)
-                os.replace(partial, self.folder / f"{name}{ending}")
+            partial = self.folder / f"{uuid.uuid4().hex}.part"
+            partial.write_bytes(content)
+            os.replace(partial, self.folder / name)
 
-    def _look(self) -> None:
-        """Takes in the files that came since."""
-        for index in sorted(self.folder.glob("*.index")) if self.folder else ():
-            if index.stem not in self._known:
-                self._known.add(index.stem)
+    def _look(self, names: list[str]) -> None:
+        """Takes in those of these pairs of files that are not in yet."""
+        for name in names if self.folder else ():
+            if name not in self._known and self.folder:
+                self._known[name] = -1
                 with contextlib.suppress(OSError, ValueError):  # damaged or gone: its texts are read again
-                    entries = np.fromfile(index, ENTRY)
-                    numbers = np.memmap(index.with_suffix(".features"), np.float32, "r")
-                    if len(entries) == int(index.stem.rpartition("-")[2]):
+                    entries = np.fromfile(self.folder / f"{name}.index", ENTRY)
+                    numbers = np.memmap(self.folder / f"{name}.features", np.float32, "r")
+                    if len(entries) == int(name.rpartition("-")[2]):
                         self._take_in(entries, numbers.reshape(len(entries), -1))
+                        self._known[name] = len(self._arrays) - 1
+
+    def _noted(self, keys: np.ndarray) -> list[str]:
+        """Returns the pairs of files that these texts were in when they were last asked for."""
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            return (self.folder / _note_name(keys)).read_text().split() if self.folder else []
+        return []
+
+    def _note(self, keys: np.ndarray) -> None:
+        at = np.searchsorted(self._entries["key"], keys, side="right") - 1
+        used = set(self._places[at, 0].tolist())
+        self._write(_note_name(keys), "\n".join(n for n, file in self._known.items() if file in used).encode())
 
     def _take_in(self, entries: np.ndarray, features: np.ndarray) -> None:
         if self._arrays and features.shape[1] != self._arrays[0].shape[1]:
-            return
+            raise ValueError("another width")
         places = np.stack([np.full(len(entries), len(self._arrays)), np.arange(len(entries))], 1)
         self._arrays.append(features)
         entries, places = np.concatenate([self._entries, entries]), np.concatenate([self._places, places])
         order = np.argsort(entries["key"], kind="stable")
         self._entries, self._places = entries[order], places[order]
+
+
+def _note_name(keys: np.ndarray) -> str:
+    return hashlib.sha256(keys.tobytes()).hexdigest()[:32] + ".places"
 
 
 def key_of(text: str) -> int:
