@@ -10,7 +10,7 @@ import torch
 from support import architectures, hf_models
 from support.hf_models import lesson_of, student
 
-from w2s_bench.errors import W2SError
+from w2s_bench.errors import UsageError, W2SError
 from w2s_bench.interfaces import FitContext, Recipe, TaskInfo
 from w2s_bench.plugins.supervisors.hf import HfSupervisor
 from w2s_bench.training.answers import Answerer, generate
@@ -69,6 +69,14 @@ def test_a_model_that_writes_nothing_is_named(tmp_path):
     inputs, truth = lesson_of(20, 0)
     with pytest.raises(W2SError, match="bert generates no text"):
         supervisor.fit(inputs, truth.astype(str), FitContext(WRITES, 0, Recipe()))
+
+
+def test_a_prompt_is_put_around_each_text(tmp_path):
+    architectures.make(tmp_path / "llama", "llama")
+    plain, asked = (student(tmp_path / "llama", prompt=p).backbone(0) for p in ("{text}", "w1 {text} w2"))
+    assert asked.encode(["w9 w8"]) == plain.encode(["w1 w9 w8 w2"]) and asked.identity["prompt"] == "w1 {text} w2"
+    with pytest.raises(UsageError, match=r"prompt: 'w1' has no \{text\}"):
+        student(tmp_path / "llama", prompt="w1")
 
 
 def test_layers_and_numbers_of_the_weights(tmp_path):

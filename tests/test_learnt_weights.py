@@ -17,7 +17,7 @@ from support.mitigations import member
 from w2s_bench.errors import W2SError
 from w2s_bench.interfaces import Inputs, Round
 from w2s_bench.plugins.mitigations.early_stopping import EarlyStopping
-from w2s_bench.plugins.mitigations.head_from_words import HeadFromWords
+from w2s_bench.plugins.mitigations.head_from_words import HeadFromWords, ZeroShot
 from w2s_bench.plugins.mitigations.learning_to_reweight import LearningToReweightGold, helpful
 from w2s_bench.plugins.mitigations.linear_probe_after import LinearProbeAfter
 from w2s_bench.plugins.mitigations.meta_label_correction import (
@@ -112,6 +112,16 @@ def test_a_head_begins_as_the_words_of_the_classes():
     torch.testing.assert_close(words.classifier.head(states), words.classifier.body.lm_logits(states)[:, [3, 5]])
     with pytest.raises(W2SError, match="words needs 2, one a class of toy, not 1"):
         student_of([member("words", HeadFromWords, words={"toy": ["w3"]})], [supervisor()], recipe=recipe)
+
+
+def test_zero_shot_takes_no_step():
+    prompted = student_of([member("zero", ZeroShot)], [supervisor()])
+    untrained = student_of(
+        [member("words", HeadFromWords)], [supervisor()], recipe=replace(RECIPE, head_lr=0.0, body_lr=0.0)
+    )
+    for ours, theirs in zip(prompted.classifier.parameters(), untrained.classifier.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    assert prompted.meter.steps == 0
 
 
 # --- asking the supervisor again

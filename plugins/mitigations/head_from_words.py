@@ -39,23 +39,58 @@ class HeadFromWords:
     @hookimpl
     def fit_student(self, problem):
         """Returns the student."""
-        import torch
-
         student = problem.new_student()
-        body, head = student.classifier.body, student.classifier.head
-        if not callable(getattr(body, "lm_logits", None)):
-            raise ValueError("this student is no language model: its network has no `lm_logits`; use student=ladder_m")
-        tokens = [ids[0] for ids in student.backbone.encode(self.options.of(problem.pool.task))]
-        with torch.no_grad():
-            unit = torch.eye(head.in_features, device=head.weight.device, dtype=head.weight.dtype)
-            rows = body.lm_logits(unit) - body.lm_logits(torch.zeros_like(unit))
-            head.weight.copy_(rows.T[tokens])
-            head.bias.zero_()
+        start_from_words(student, self.options, problem)
         for batch, progress in problem.batches():
             student.step(student.losses(batch, progress), batch)
         return student
 
 
+class ZeroShot:
+    """The student as prompted, without any training: the class whose word the language model finds likeliest next.
+
+    Source: Brown et al. 2020, arXiv 2005.14165. Formula: as `head_from_words` starts, and no step is taken; supervisors
+    are not asked. What is asked is the student's `prompt`. A row to hold the others against. Cost: 0.
+    """
+
+    source = "Brown et al. 2020, arXiv 2005.14165"
+    kinds = frozenset({"classification"})
+    honours = frozenset()
+    control = True
+
+    Options = Words
+
+    def __init__(self, options):
+        self.options = options
+
+    @hookimpl
+    def fit_student(self, problem):
+        """Returns the student."""
+        student = problem.new_student()
+        start_from_words(student, self.options, problem)
+        return student
+
+
+def start_from_words(student, options, problem):
+    """Makes the head what the language model says: its output rows for each word's first token, without biases."""
+    import torch
+
+    body, head = student.classifier.body, student.classifier.head
+    if not callable(getattr(body, "lm_logits", None)):
+        raise ValueError(
+            "this student is no language model: its network has no `lm_logits`; use student=ladder_m, or hf with a "
+            "causal model"
+        )
+    backbone, words = student.backbone, options.of(problem.pool.task)
+    tokens = [ids[0] for ids in (backbone.encode_answers or backbone.encode)(words)]
+    with torch.no_grad():
+        unit = torch.eye(head.in_features, device=head.weight.device, dtype=head.weight.dtype)
+        rows = body.lm_logits(unit) - body.lm_logits(torch.zeros_like(unit))
+        head.weight.copy_(rows.T[tokens])
+        head.bias.zero_()
+
+
 @hookimpl
 def register_mitigations(register):
     register("head_from_words", HeadFromWords)
+    register("zero_shot", ZeroShot)

@@ -33,10 +33,16 @@ class Options:
     pooling: Literal["auto", "last", "mean", "cls"] = "auto"
     """What represents a text: the `last` token, the `mean` over tokens, the first (`cls`); `auto` takes the last
     token of a causal model, the mean of a bidirectional one."""
+    prompt: str = "{text}"
+    """What a model reads of a text, such as `Review: {text}\\nSentiment:`; conversations are read as they are."""
     chat_template: bool = True
     """Conversations are read by the tokeniser's chat template, where it has one; else as plain text."""
     max_length: int = 256
     """Tokens kept of a text, from its start."""
+
+    def __post_init__(self) -> None:
+        if "{text}" not in self.prompt:
+            raise UsageError(f"prompt: {self.prompt!r:.80} has no {{text}}, the place of the text")
 
 
 def load_backbone(
@@ -106,7 +112,8 @@ def load_backbone(
     def encode(texts: list[str]) -> list[list[int]]:
         """Returns token ids; one token for an empty text, so that there is something to pool."""
         conversations = {i: text for i, text in enumerate(texts) if has_template and isinstance(text, Conversation)}
-        ids = ids_of(["" if i in conversations else text for i, text in enumerate(texts)], special=True)
+        asked = [options.prompt.replace("{text}", text) for text in texts]
+        ids = ids_of(["" if i in conversations else text for i, text in enumerate(asked)], special=True)
         written = [_by_template(tokenizer, text, name, option) for text in conversations.values()]
         for i, row in zip(conversations, ids_of(written, special=False), strict=True):  # a template writes its own
             ids[i] = row
@@ -121,6 +128,7 @@ def load_backbone(
     output = loaded.get_output_embeddings() if causal and loaded is not network else None
     pooled = Pooled(network, pooling, causal) if output is None else Language(network, output, pooling)
     differs = {"chat_template": "off" if not options.chat_template else "", "layers": str(options.layers or "")}
+    differs["prompt"] = options.prompt if options.prompt != "{text}" else ""
     differs["dtype"] = options.dtype if options.dtype != "float32" else ""
     return Backbone(
         pooled,

@@ -87,7 +87,11 @@ def deferred(load: Callable[[], Backbone], key: str, cache: str) -> Backbone:
 
     facts, n_weights, weights = json.loads(str(cached_array(cache, f"backbone-{key}", ("facts",), inspect)["facts"]))
     module = Deferred(lambda: loaded().module, n_weights, weights)
-    return Backbone(module, lambda texts: loaded().encode(texts), **facts)
+
+    def encode_answers(texts: list[str]) -> list[list[int]]:
+        return (loaded().encode_answers or loaded().encode)(texts)
+
+    return Backbone(module, lambda texts: loaded().encode(texts), encode_answers=encode_answers, **facts)
 
 
 def weights_key(body: torch.nn.Module) -> str:

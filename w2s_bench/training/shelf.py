@@ -71,9 +71,8 @@ class Shelf:
         entries = np.empty(len(keys), ENTRY)
         entries["key"] = keys
         entries["sum"] = [zlib.crc32(values) for values in features]
-        self._take_in(entries, features)
         name = f"{uuid.uuid4().hex}-{len(keys)}"
-        self._known[name] = len(self._arrays) - 1
+        self._take_in([(name, entries, features)])
         self._write(f"{name}.features", features.tobytes())
         self._write(f"{name}.index", entries.tobytes())
 
@@ -88,6 +87,7 @@ class Shelf:
 
     def _look(self, names: list[str]) -> None:
         """Takes in those of these pairs of files that are not in yet."""
+        came: list[tuple[str, np.ndarray, np.ndarray]] = []
         for name in names if self.folder else ():
             if name not in self._known and self.folder:
                 self._known[name] = -1
@@ -95,8 +95,8 @@ class Shelf:
                     entries = np.fromfile(self.folder / f"{name}.index", ENTRY)
                     numbers = np.memmap(self.folder / f"{name}.features", np.float32, "r")
                     if len(entries) == int(name.rpartition("-")[2]):
-                        self._take_in(entries, numbers.reshape(len(entries), -1))
-                        self._known[name] = len(self._arrays) - 1
+                        came.append((name, entries, numbers.reshape(len(entries), -1)))
+        self._take_in(came)
 
     def _noted(self, keys: np.ndarray) -> list[str]:
         """Returns the pairs of files that these texts were in when they were last asked for."""
@@ -109,14 +109,19 @@ class Shelf:
         used = set(self._places[at, 0].tolist())
         self._write(_note_name(keys), "\n".join(n for n, file in self._known.items() if file in used).encode())
 
-    def _take_in(self, entries: np.ndarray, features: np.ndarray) -> None:
-        if self._arrays and features.shape[1] != self._arrays[0].shape[1]:
-            raise ValueError("another width")
-        places = np.stack([np.full(len(entries), len(self._arrays)), np.arange(len(entries))], 1)
-        self._arrays.append(features)
-        entries, places = np.concatenate([self._entries, entries]), np.concatenate([self._places, places])
-        order = np.argsort(entries["key"], kind="stable")
-        self._entries, self._places = entries[order], places[order]
+    def _take_in(self, pairs: list[tuple[str, np.ndarray, np.ndarray]]) -> None:
+        """Adds entries and features of pairs of files, by their names."""
+        entries, places = [self._entries], [self._places]
+        for name, added, features in pairs:
+            if self._arrays and features.shape[1] != self._arrays[0].shape[1]:
+                continue
+            self._known[name] = len(self._arrays)
+            entries.append(added)
+            places.append(np.stack([np.full(len(added), len(self._arrays)), np.arange(len(added))], 1))
+            self._arrays.append(features)
+        joined = np.concatenate(entries)
+        order = np.argsort(joined["key"], kind="stable")
+        self._entries, self._places = joined[order], np.concatenate(places)[order]
 
 
 def _note_name(keys: np.ndarray) -> str:
