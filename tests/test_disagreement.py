@@ -1,11 +1,15 @@
 """How far supervisors err together, against scikit-learn's kappa and supervisors made to err apart or alike."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
+from support.board_records import write_record
 
+import w2s_bench
 from w2s_bench.referee.disagreement import disagreement
 
 
@@ -56,3 +60,19 @@ def test_texts_are_answers_too():
     answers = np.array([["a", "b", "c"], ["a", "b", "d"]])
     measured = disagreement(answers, np.array([[1, 1, 0], [1, 0, 1]]), np.ones((2, 3), bool))
     assert measured["kappa"] == pytest.approx(cohen_kappa_score(answers[0], answers[1]))
+
+
+def test_the_board_says_how_far_supervisors_err_together(tmp_path):
+    for seed, (kappa, double, effective) in enumerate([(0.2, 0.1, 1.5), (0.4, 0.3, 2.5)]):
+        right = np.random.default_rng(seed).random((3, 200)) < [[0.6], [0.7], [0.9]]
+        record = write_record(tmp_path, right, supervisors=("ladder_xs_0", "ladder_xs_1"), seed=seed)
+        record["test"]["supervisors"] = {
+            "mean": 0.6, "best": 0.65, "kappa": kappa, "double_fault": double, "effective": effective
+        }  # fmt: skip
+        (tmp_path / "records" / f"{record['digest']}.json").write_text(json.dumps(record))
+    board = w2s_bench.board(tmp_path)
+    assert board.data["rows"][0]["disagreement"] == pytest.approx({"kappa": 0.3, "double_fault": 0.2, "effective": 2.0})
+    sentence = "the 2 supervisors err as 2.0 independent ones would: kappa .300, two of them wrong together in .200"
+    assert sentence in " ".join(str(board).split())
+    alone = write_record(tmp_path / "one", np.ones((3, 50)), seed=0)
+    assert alone["test"].get("supervisors") is None and "independent ones" not in str(w2s_bench.board(tmp_path / "one"))

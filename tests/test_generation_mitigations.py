@@ -73,7 +73,7 @@ def test_best_of_n_learns_the_answer_with_the_highest_reward(n):
     first, second = stack.plan_rounds(("strong",), pool)
     assert (first.share, second.share, second.fresh) == (0.5, 0.5, False)
     assert stack.revise_labels(pool.votes[0], pool, first).equal(pool.votes[0])
-    revised = stack.revise_labels(pool.votes[0], pool, second.with_previous(Writer(), 1))
+    revised = stack.revise_labels(pool.votes[0], pool, replace(second, previous=Writer(), index=1))
     rng = torch.Generator().manual_seed(0)
     drawn = np.array([[int(a.split()[1]) for a in Writer().answer(pool.inputs, rng)] for _ in range(n)])
     assert pool.answers_of(revised) == [f"units {k}" for k in drawn.max(0)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,9 +16,10 @@ from test_api import SMALL, TOY
 
 import w2s_bench
 from w2s_bench.errors import UsageError
-from w2s_bench.interfaces import TaskOptions
+from w2s_bench.interfaces import Inputs, Split, TaskOptions
 from w2s_bench.plugins.mitigations.controls import OracleFilter
 from w2s_bench.plugins.mitigations.mixed_ground_truth import MixedGroundTruth
+from w2s_bench.referee.prepare import part
 from w2s_bench.registry.checks import problem_of_class
 
 SPY = '''
@@ -115,3 +117,52 @@ def test_only_a_control_may_see_the_transfer_truth():
     methods = {"__doc__": "Looks.", "needs": frozenset({"transfer_truth"})}
     assert "is for controls alone" in str(problem_of_class("mitigation", type("Looks", (), methods)))
     assert problem_of_class("mitigation", type("Looks", (), {**methods, "control": True})) is None
+
+
+# --- unlabelled texts
+
+
+UNLABELLED = '''
+from w2s_bench import hookimpl
+
+
+class Reader:
+    """Weighs all alike, and fails unless there are unlabelled texts that are in no split."""
+
+    @hookimpl
+    def weigh_examples(self, labels, pool):
+        texts = pool.unlabelled
+        if texts is None:
+            raise ValueError("no unlabelled texts")
+        twice = {*pool.inputs.ids, *pool.validation.ids} & set(texts.ids)
+        raise ValueError(f"{len(texts)} texts, {len(twice)} of them in a split, {len(pool.inputs)} labelled")
+
+
+@hookimpl
+def register_mitigations(register):
+    register("reader", Reader)
+'''
+
+
+def test_unlabelled_texts_are_in_no_split_and_change_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setenv("W2S_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "reader.py").write_text(UNLABELLED)
+    plugins = [TOY, str(tmp_path / "reader.py")]
+    run = functools.partial(w2s_bench.run, *SMALL, multirun=True, plugins=plugins, store=tmp_path / "store")
+    (without,) = run("mitigation=[reader]").records
+    assert "no unlabelled texts" in without["reason"]
+    assert "n_unlabelled" not in without["protocol_settings"]["sizes"]  # as before there were any
+    with_texts, naive = run("task.n_unlabelled=30", "mitigation=[reader],[naive]").records
+    assert "30 texts, 0 of them in a split, 60 labelled" in with_texts["reason"]
+    assert naive["status"] == "ok" and naive["protocol_settings"]["sizes"]["n_unlabelled"] == 30
+    assert naive["protocol"] != without["protocol"]
+    with pytest.raises(UsageError, match=r"task\.n_unlabelled: expects 0 or more, not -1"):
+        run("task.n_unlabelled=-1")
+
+
+def test_a_group_is_not_labelled_and_unlabelled():
+    inputs = Inputs([str(i) for i in range(6)], list("abcdef"))
+    kept, rest = part(Split(inputs, np.arange(6) % 2, ["g", "h", "h", "h", "i", "g"]), 0.5)
+    assert kept.inputs.text == ["a", "b", "c"] and kept.group == ["g", "h", "h"] and kept.truth.tolist() == [0, 1, 0]
+    assert rest.text == ["e"]
+    assert part(Split(inputs, np.arange(6) % 2), 0.5)[1].text == ["d", "e", "f"]

@@ -237,7 +237,7 @@ def test_co_supervised_takes_the_nearest_supervisor_and_rejects_the_furthest():
     previous = SimpleNamespace(predict=lambda inputs: torch.as_tensor(p))
     it = CoSupervised(CoSupervised.Options(rejected=0.2))
     assert it.revise_labels(labels, pool, Round()) is labels
-    revised = it.revise_labels(labels, pool, Round().with_previous(previous, 1)).numpy()
+    revised = it.revise_labels(labels, pool, Round(previous=previous, index=1)).numpy()
     kl = np.array([[(v * np.log(np.maximum(v, 1e-8) / p[n])).sum() for n, v in enumerate(row)] for row in cast])
     chosen = [None if np.isnan(kl[:, n]).all() else int(np.nanargmin(kl[:, n])) for n in range(20)]
     for n, k in enumerate(chosen):

@@ -156,7 +156,7 @@ def test_unsteady_labels_count_less():
     assert bool((weights[:20] == 1).all()) and float(weights[20:].mean()) < 0.5
 
     it = TwoStage(TwoStage.Options(keep=0.5, draws=8, drop=0.4))
-    first, second = Round(), Round().with_previous(SimpleNamespace(predict=lambda inputs: labels.flip(1)), 1)
+    first, second = Round(), Round(previous=SimpleNamespace(predict=lambda inputs: labels.flip(1)), index=1)
     assert it.plan_rounds() == [Round(), Round()] and it.revise_labels(labels, pool, first) is None
     assert it.weigh_examples(labels, pool, first).tolist() == [1.0] * 20 + [0.0] * 20
     again = TwoStage(TwoStage.Options(keep=0.5, draws=8, drop=0.4))
@@ -182,7 +182,7 @@ def test_selective_takes_its_own_labels_where_it_knows():
     labels = torch.from_numpy(rng.dirichlet([1, 1], 60)).float()
     it = Selective(Selective.Options(k=3, smoothing=0.25))
     assert it.revise_labels(labels, pool, Round()) is None
-    revised = it.revise_labels(labels, pool, Round().with_previous(previous, 1)).numpy()
+    revised = it.revise_labels(labels, pool, Round(previous=previous, index=1)).numpy()
     distance = np.linalg.norm(features["pool"][:, None] - features["pool"][None], axis=-1)
     np.fill_diagonal(distance, np.inf)
     around = labels.numpy()[np.argsort(distance, 1)[:, :3]].mean(1)
@@ -217,7 +217,7 @@ def test_reward_training_learns_its_answers_by_their_reward():
         supervisors=[SimpleNamespace(reward=lambda inputs, answers: rewards)],
     )  # fmt: skip
     previous = SimpleNamespace(answer=lambda inputs, rng: ["a", "", "c"])
-    revised = it.revise_labels(labels, pool, second.with_previous(previous, 1))
+    revised = it.revise_labels(labels, pool, replace(second, previous=previous, index=1))
     assert torch.equal(revised[1], labels[1]) and torch.equal(revised[[0, 2]], answered[[0, 2]])
     torch.testing.assert_close(it.weigh_examples(labels), advantage_weights(rewards, 1.0))
 

@@ -15,13 +15,15 @@ from support.mitigations import member
 
 from w2s_bench.conformance.toy import ToyStudent
 from w2s_bench.errors import W2SError
-from w2s_bench.interfaces import Round, TaskInfo
+from w2s_bench.interfaces import Inputs, Round, TaskInfo
 from w2s_bench.plugins.mitigations.dividemix import sharpened
 from w2s_bench.plugins.mitigations.generative_finetuning import GenerativeFinetuning
 from w2s_bench.plugins.mitigations.mixup import beta, mixed
+from w2s_bench.training import loop
 from w2s_bench.training.batches import Batch
 from w2s_bench.training.classifier import Classifier
 from w2s_bench.training.language import text_losses
+from w2s_bench.training.pool import Pool
 
 
 def batch_of(size, width=5, pairs=False, seed=0):
@@ -151,6 +153,18 @@ def test_a_round_on_texts_comes_first_and_its_weights_stay():
     ]
     assert losses[0] < losses[1] - 0.3
     assert accuracy(student_of([member("generative", GenerativeFinetuning)], weak)) > 0.8
+
+
+@pytest.mark.parametrize("examples", [None, [0, 2]])
+def test_a_round_on_texts_reads_unlabelled_ones_too(monkeypatch, examples):
+    inputs, more = Inputs(list("abc"), ["w1", "w2", "w3"]), Inputs(list("de"), ["w4", "w5"])
+    votes = torch.full((1, 3, 2), 0.5)
+    pool = Pool(TASK, inputs, votes, inputs, votes, [], {}, unlabelled=more)
+    monkeypatch.setattr(loop, "lightning_loop", lambda problem: problem)
+    problem = loop.fit_texts(None, None, pool, Round(objective="text", examples=examples), votes[0])
+    assert problem.pool.inputs.text == ["w1", "w2", "w3"] + (["w4", "w5"] if examples is None else [])
+    assert problem.weights.tolist() == ([1.0] * 5 if examples is None else [1.0, 0.0, 1.0])
+    assert problem.labels.shape == (len(problem.weights), 2) and problem.pool.votes.shape[1] == len(problem.weights)
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,8 @@ class Protocol:
             "metric": self.metric,
             "selection": "last step",
             "optimiser": "AdamW",
-            "sizes": asdict(sizes),
+            # Unlabelled texts came later: runs without them keep the protocol that they had.
+            "sizes": {name: n for name, n in asdict(sizes).items() if name != "n_unlabelled" or n},
             **{k: {n: v for n, v in r.items() if n not in ENTRY_RECIPE_FIELDS} for k, r in recipes.items()},
         }
 

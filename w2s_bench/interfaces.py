@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -110,6 +110,8 @@ class TaskOptions(Sizes):
 
     n_gold: int = 0
     """Examples of the supervision split whose truth is given to mitigations that declare the need `ground_truth`."""
+    n_unlabelled: int = 0
+    """Texts that mitigations may read beside the transfer split, and that are in no other split (`pool.unlabelled`)."""
 
 
 @dataclass(frozen=True)
@@ -269,7 +271,7 @@ class Round:
     labels: str = "votes"
     """`votes` (combined), or `previous` (what the last round's student predicts)."""
     objective: str = "labels"
-    """`labels`, or `text`: the language-model loss on the transfer texts, without labels, weights or other hooks."""
+    """`labels`, or `text`: the language-model loss on transfer and unlabelled texts, without labels or other hooks."""
     examples: Any = None
     """Positions in the pool [any number], or None for all."""
     fresh: bool = True
@@ -282,10 +284,6 @@ class Round:
     """Set by the harness: the last round's fitted student, None in the first."""
     index: int = 0
     """Set by the harness: 0 for the first round."""
-
-    def with_previous(self, previous: Any, index: int) -> Round:
-        """Returns this round as the harness hands it to the hooks."""
-        return replace(self, previous=previous, index=index)
 
 
 def options_of(cls: type) -> type | None:

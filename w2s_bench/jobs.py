@@ -4,6 +4,7 @@
     in/<split>.parquet      inputs without truth (`exchange.write_inputs`)
     in/truth.npy            [N] ints: supervise gets the supervision split's, ceiling the transfer split's, train none
     in/gold.parquet, .npy   train, for mitigations that declare `ground_truth` alone: the gold budget
+    in/unlabelled.parquet   train, where the task has unlabelled texts
     in/truths.npz           supervise, for a control that declares `truth` alone: of every split
     in/transfer_truth.npy   train, for a control that declares `transfer_truth` alone
     in/votes.npz            train: `transfer` and `validation`, [S, N, C] floats

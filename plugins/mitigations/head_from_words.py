@@ -55,7 +55,7 @@ class ZeroShot:
 
     source = "Brown et al. 2020, arXiv 2005.14165"
     kinds = frozenset({"classification"})
-    honours = frozenset()
+    honours: frozenset[str] = frozenset()
     control = True
 
     Options = Words

@@ -65,7 +65,8 @@ RANGES: dict[str, dict[str, Check]] = {
         "precision": one_of("32-true", "bf16-mixed"),
         "accumulate": POSITIVE,
     },
-    "task": dict.fromkeys(("n_supervision", "n_transfer", "n_validation", "n_test"), POSITIVE) | {"n_gold": AT_LEAST_0},
+    "task": dict.fromkeys(("n_supervision", "n_transfer", "n_validation", "n_test"), POSITIVE)
+    | dict.fromkeys(("n_gold", "n_unlabelled"), AT_LEAST_0),
     "student": {
         "tune": one_of("full", "probe", "lora"),
         "body_lr": AT_LEAST_0,

@@ -109,6 +109,9 @@ def fill(
         np.save(inputs / "truth.npy", prepared.truth(TRUTH[stage.kind]), allow_pickle=False)
     if stage.kind == "train":
         _write_votes(inputs, [artefacts[d] for d in stage.needs[1:]])
+    if stage.kind == "train" and stage.task.options.get("n_unlabelled"):
+        content = prepared.artefact.load("inputs/unlabelled.parquet", bytes)
+        (inputs / "unlabelled.parquet").write_bytes(content)
     gold_budget, sees_truth = stage.truth
     if sees_truth and stage.kind == "supervise":
         exchange.write_arrays(inputs / "truths.npz", **{split: prepared.truth(split) for split in SPLITS})
@@ -206,6 +209,8 @@ def check_prepared(out: Path, stage: Stage) -> dict[str, Any]:
     files: dict[str, Callable[[bytes], Any]] = {"info.json": parse_info}
     files |= {f"inputs/{split}.parquet": exchange.read_inputs for split in SPLITS}
     files |= {f"truth/{split}.npy": parse_array for split in SPLITS}
+    if stage.task.options.get("n_unlabelled"):
+        files["inputs/unlabelled.parquet"] = exchange.read_inputs
     for name in files:
         if not (out / name).is_file():
             raise W2SError(f"{who} ended without leaving {name}; something in it may have ended the process early")

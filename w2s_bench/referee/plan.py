@@ -294,7 +294,6 @@ def _entries(cell: Cell) -> list[Entry]:
 
 
 def _settings(cell: Cell) -> tuple[dict[str, Any], str]:
-    settings = cell.protocol.settings(
-        TaskOptions(**asdict(sizes_of(cell.task.options)), n_gold=cell.task.options.get("n_gold", 0))
-    )
+    more = {name: cell.task.options.get(name, 0) for name in ("n_gold", "n_unlabelled")}
+    settings = cell.protocol.settings(TaskOptions(**asdict(sizes_of(cell.task.options)), **more))
     return settings, digest(settings)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import os
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ def prepare(folder: Path) -> None:
     registration = load(order["plugins"]).get("task", name)
     try:
         task = registration.build(order["options"])
-        class_names, splits = task.load(order["seed"], sizes_of(order["options"]))
+        sizes, n_unlabelled = sizes_of(order["options"]), order["options"].get("n_unlabelled", 0)
+        class_names, splits = task.load(order["seed"], replace(sizes, n_transfer=sizes.n_transfer + n_unlabelled))
         info = {
             "fingerprint": strip_local_paths(str(task.fingerprint())),
             "kind": task.kind,
@@ -62,11 +64,15 @@ def prepare(folder: Path) -> None:
     except Exception as error:
         traceback.print_exc()
         raise W2SError(f"task {name!r}: load raised {type(error).__name__}: {error}") from error
-    write_splits(folder / "out", name, class_names, splits, info)
+    share = sizes.n_transfer / (sizes.n_transfer + n_unlabelled)
+    write_splits(folder / "out", name, class_names, splits, info, share)
 
 
-def write_splits(out: Path, name: str, class_names: Any, splits: Any, info: dict[str, Any]) -> None:
-    """Writes checked splits: inputs, truth and what is known of the task."""
+def write_splits(out: Path, name: str, class_names: Any, splits: Any, info: dict[str, Any], share: float = 1.0) -> None:
+    """Writes checked splits: inputs, truth and what is known of the task.
+
+    A `share` of the transfer split is the transfer split; of the rest, inputs alone are kept, as unlabelled texts.
+    """
     names = check_splits(name, class_names, splits, info["kind"])
     notes = info["notes"]
     if not isinstance(notes, list | tuple) or not all(isinstance(note, str) for note in notes):
@@ -75,10 +81,22 @@ def write_splits(out: Path, name: str, class_names: Any, splits: Any, info: dict
     form: type = np.str_ if info["kind"] == "generation" else np.int64
     for folder in ("inputs", "truth"):
         (out / folder).mkdir(parents=True)
+    if share < 1:
+        splits["transfer"], unlabelled = part(splits["transfer"], share)
+        exchange.write_inputs(out / "inputs" / "unlabelled.parquet", unlabelled)
     for split in SPLITS:
         exchange.write_inputs(out / "inputs" / f"{split}.parquet", splits[split].inputs)
         np.save(out / "truth" / f"{split}.npy", np.asarray(splits[split].truth).astype(form), allow_pickle=False)
     exchange.write_json(out / "info.json", {**info, "n_classes": len(names), "class_names": names})
+
+
+def part(split: Split, share: float) -> tuple[Split, Inputs]:
+    """Returns the first `share` of a split, and the inputs of the rest without those of a group in both."""
+    n = max(1, round(share * len(split.inputs)))
+    groups = split.group and set(split.group[:n])
+    rest = [i for i in range(n, len(split.inputs)) if not groups or split.group[i] not in groups]  # type: ignore[index]
+    kept = Split(split.inputs.take(range(n)), np.asarray(split.truth)[:n], split.group and split.group[:n])
+    return kept, split.inputs.take(rest)
 
 
 def check_splits(name: str, class_names: Any, splits: Any, kind: str = "classification") -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from w2s_bench.errors import W2SError
-from w2s_bench.interfaces import Backbone
+from w2s_bench.interfaces import Backbone, Inputs
 
 
 def text_losses(body: Any, inputs: dict[str, Tensor], pairs: bool) -> Tensor:
@@ -25,6 +25,12 @@ def text_losses(body: Any, inputs: dict[str, Tensor], pairs: bool) -> Tensor:
     summed = losses.new_zeros(len(ids)).index_add(0, text, losses)
     means = summed / (mask.sum(1) - 1).clamp(min=1)
     return means.view(2, -1).mean(0) if pairs else means
+
+
+def joined(first: Inputs, second: Inputs) -> Inputs:
+    """Returns the texts of both, without candidates and difficulty."""
+    other = None if first.other is None or second.other is None else [*first.other, *second.other]
+    return Inputs([*first.ids, *second.ids], [*first.text, *second.text], other)
 
 
 def check_language_model(backbone: Backbone, tune: str, kind: str) -> None:

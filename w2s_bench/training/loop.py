@@ -36,6 +36,7 @@ from w2s_bench.seeds import derive
 from w2s_bench.training.batches import Batch, bucketed, consecutive
 from w2s_bench.training.checks import settle
 from w2s_bench.training.frozen import deferred
+from w2s_bench.training.language import joined
 from w2s_bench.training.meter import Meter
 from w2s_bench.training.pool import Pool
 from w2s_bench.training.stack import Stack
@@ -82,7 +83,7 @@ def train_student(stage: StageContext, stack: Stack, pool: Pool) -> TrainableStu
         raise W2SError(f"mitigation {stack.owner('plan_rounds')}: the last round must fit `strong` to labels")
     previous: TrainableStudent | None = None
     for number, planned in enumerate(rounds):
-        plan = planned.with_previous(previous, number)
+        plan = replace(planned, previous=previous, index=number)
         if previous is None and (plan.labels == "previous" or not plan.fresh):
             raise W2SError(f"mitigation {stack.owner('plan_rounds')}: the first round has no round before it")
         if number and not plan.fresh and plan.student != rounds[number - 1].student:
@@ -125,7 +126,14 @@ def fit_round(stage: StageContext, stack: Stack, pool: Pool, plan: Round, labels
 
 
 def fit_texts(stage: StageContext, stack: Stack, pool: Pool, plan: Round, labels: Tensor) -> TrainableStudent:
-    """Returns one round's student, trained on the pool's texts as a language model; the stack is not asked."""
+    """Returns one round's student, trained on texts as a language model; the stack is not asked.
+
+    The texts are those of the pool, unlabelled ones among them unless the plan names its examples.
+    """
+    if pool.unlabelled is not None and plan.examples is None:
+        inputs = joined(pool.inputs, pool.unlabelled)
+        pool = replace(pool, inputs=inputs, votes=pool.votes.new_zeros(len(pool.votes), len(inputs), labels.shape[-1]))
+        labels = labels.new_zeros(len(inputs), labels.shape[-1])
     weights = examples_of(plan, len(labels))
     student = lightning_loop(Problem(stage, Stack([], {}), pool, plan, torch.zeros_like(labels), weights))
     settle()

@@ -74,6 +74,8 @@ class Pool:
     _combine: Callable[[Pool], Tensor] | None = None
     """How the stack combines votes; set by `train_student`."""
     _transfer_truth: Callable[[], Tensor] | None = None
+    unlabelled: Inputs | None = None
+    """Texts in no split that nobody labels, where the task has any (`task.n_unlabelled`)."""
     rng: torch.Generator | None = None
     """The asking mitigation's own generator."""
 

@@ -115,6 +115,7 @@ def train(job: Job, registry: Registry, stage: StageContext, inputs: dict[str, I
         validation_votes=voted["validation"][1],
         supervisors=[_frozen(job, registry, k, entry, stage, folder) for k, entry in enumerate(job.supervisors)],
         rngs=rngs,
+        unlabelled=inputs.get("unlabelled"),
         _gold=functools.partial(_gold, job, inputs["gold"], folder) if "gold" in inputs else None,
         _transfer_truth=functools.partial(_transfer_truth, job, voted["transfer"][0], folder),
         _features=_frozen_features(stage),
