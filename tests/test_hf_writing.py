@@ -75,6 +75,9 @@ def test_a_prompt_is_put_around_each_text(tmp_path):
     architectures.make(tmp_path / "llama", "llama")
     plain, asked = (student(tmp_path / "llama", prompt=p).backbone(0) for p in ("{text}", "w1 {text} w2"))
     assert asked.encode(["w9 w8"]) == plain.encode(["w1 w9 w8 w2"]) and asked.identity["prompt"] == "w1 {text} w2"
+    short = student(tmp_path / "llama", prompt="w1 {text} w2", max_length=5).backbone(0)
+    (row,) = short.encode(["w9 w8 w7 w6 w5"])
+    assert len(row) <= 5 and (row[0], row[-1]) == tuple(plain.encode(["w1 w2"])[0])
     with pytest.raises(UsageError, match=r"prompt: 'w1' has no \{text\}"):
         student(tmp_path / "llama", prompt="w1")
 

@@ -38,7 +38,7 @@ class Options:
     chat_template: bool = True
     """Conversations are read by the tokeniser's chat template, where it has one; else as plain text."""
     max_length: int = 256
-    """Tokens kept of a text, from its start."""
+    """Tokens kept of a text, from its start; of a longer one in a prompt, so many that all of the prompt is read."""
 
     def __post_init__(self) -> None:
         if "{text}" not in self.prompt:
@@ -109,10 +109,20 @@ def load_backbone(
             texts, truncation=True, max_length=cut, return_attention_mask=False, add_special_tokens=special
         )["input_ids"]
 
+    def prompted(text: str) -> str:
+        """Returns a text in its prompt, shortened where both together are too long: the prompt's end must stay."""
+        asked = options.prompt.replace("{text}", text)
+        over = len(tokenizer(asked)["input_ids"]) - cut
+        if over <= 0 or not tokenizer.is_fast:
+            return asked
+        ends = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        kept = len(ends) - over - 1  # one more, for the last may join with what comes behind it
+        return options.prompt.replace("{text}", text[: ends[kept - 1][1]] if kept > 0 else "")
+
     def encode(texts: list[str]) -> list[list[int]]:
         """Returns token ids; one token for an empty text, so that there is something to pool."""
         conversations = {i: text for i, text in enumerate(texts) if has_template and isinstance(text, Conversation)}
-        asked = [options.prompt.replace("{text}", text) for text in texts]
+        asked = texts if options.prompt == "{text}" else [prompted(text) for text in texts]
         ids = ids_of(["" if i in conversations else text for i, text in enumerate(asked)], special=True)
         written = [_by_template(tokenizer, text, name, option) for text in conversations.values()]
         for i, row in zip(conversations, ids_of(written, special=False), strict=True):  # a template writes its own
