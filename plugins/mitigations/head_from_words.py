@@ -50,7 +50,7 @@ class ZeroShot:
     """The student as prompted, without any training: the class whose word the language model finds likeliest next.
 
     Source: Brown et al. 2020, arXiv 2005.14165. Formula: as `head_from_words` starts, and no step is taken; supervisors
-    are not asked. What is asked is the student's `prompt`. A row to hold the others against. Cost: 0.
+    are not asked. What is asked is the student's `prompt`. A row to compare the others with. Cost: 0.
     """
 
     source = "Brown et al. 2020, arXiv 2005.14165"
