@@ -104,8 +104,28 @@ def labels_of(records: Iterable[Record], varied: tuple[str, ...] = ()) -> Labels
         differing = [k for k, v in options.items() if len(v) > 1 or present[k] < counts[which]]
         if which[0] == "mitigation" and which[1] not in several:
             differing = [k for k in differing if k != OF_THE_PAIR]
-        telling[which] = tuple(sorted(differing))
+        variants = [e for kind, e in unique.values() if (kind, e["name"]) == which]
+        telling[which] = (
+            _fewest(sorted(differing), variants, varied) if which[0] == "task" else tuple(sorted(differing))
+        )
     return Labels(telling, varied)
+
+
+def _fewest(options: list[str], variants: list[dict[str, Any]], varied: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the options without those that go with others: a file's columns, where its path tells it already.
+
+    Options that are empty in some variants are left out first.
+    """
+
+    def apart(chosen: list[str]) -> int:
+        return len({json.dumps([entry.get(k) for k in chosen], sort_keys=True) for entry in variants})
+
+    kept = [k for k in options if f"task.{k}" not in varied]
+    for option in sorted(kept, key=lambda k: (all(entry.get(k) for entry in variants), k)):
+        without = [k for k in kept if k != option]
+        if without and apart(without) == apart(kept):
+            kept = without
+    return tuple(kept)
 
 
 def _plain(value: Any) -> str:
