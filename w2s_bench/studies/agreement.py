@@ -2,7 +2,7 @@
 
 Spearman's rank correlation between the mitigations' differences from naive: for each pair of tasks, of one store or of
 several, in accuracy, each the mean over the task's groups of supervisors and student; for each pair of stores, in
-overall PGR. Controls are left out.
+overall PGR; for each store and each task of another, in overall PGR and in accuracy. Controls are left out.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def rank_correlation(one: dict[str, float], two: dict[str, float]) -> tuple[int,
 
 
 def main() -> None:
-    """Prints two tables in Markdown: stores, and tasks."""
+    """Prints three tables in Markdown: stores, stores beside tasks of others, and tasks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("stores", nargs="+", type=Path)
     stores: dict[str, dict[str, float]] = {}
@@ -68,10 +68,15 @@ def main() -> None:
         data = build_board([store]).data
         stores[store.name] = overall_gains(data)
         tasks |= {f"{store.name}: {task}": by_mitigation for task, by_mitigation in gains(data).items()}
-    for what, gains_of in (("store", stores), ("task", tasks)):
-        print(f"| {what} | {what} | mitigations in common | rank correlation (95 %) |\n|---|---|---:|---:|")
-        for one, two in itertools.combinations(gains_of, 2):
-            n, r, low, high = rank_correlation(gains_of[one], gains_of[two])
+    beside = [(one, two) for one in stores for two in tasks if not two.startswith(f"{one}: ")]
+    for left, right, pairs in (
+        ("store", "store", list(itertools.combinations(stores, 2))),
+        ("store", "task", beside),
+        ("task", "task", list(itertools.combinations(tasks, 2))),
+    ):
+        print(f"| {left} | {right} | mitigations in common | rank correlation (95 %) |\n|---|---|---:|---:|")
+        for one, two in pairs:
+            n, r, low, high = rank_correlation((stores | tasks)[one], (stores | tasks)[two])
             shown = f"{r:.2f} ({low:.2f} to {high:.2f})" if n >= FEWEST else "too few"
             print(f"| {one} | {two} | {n} | {shown} |")
         print()
