@@ -117,7 +117,8 @@ def strata_table(rows: list[dict], task: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rungs", nargs="*", default=rungs.shipped(), help="names out of weights/; default: all")
+    whole = [name for name in rungs.shipped() if "-step" not in name]
+    parser.add_argument("--rungs", nargs="*", default=whole, help="names out of weights/; default: all of 6,000 steps")
     parser.add_argument("--first-seed", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=5, help="how many finetuning seeds")
     parser.add_argument("--keep", type=Path, help="JSON lines: measured rows are added to it and not measured again")
