@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from support.hf_models import make
+from support import architectures
 
 from w2s_bench.cli.main import cli
 from w2s_bench.conformance import check
@@ -41,9 +41,10 @@ def needed(tmp_path_factory):
     rows = [{"text": " ".join(f"w{i}" for i in draw.integers(0, 60, 8)), "label": k % 2} for k in range(500)]
     order = draw.permutation(len(rows))
     (folder / "rows.jsonl").write_text("".join(json.dumps(rows[i]) + "\n" for i in order))
+    architectures.make(folder / "tiny", "gpt2")
     return {
         "table": lambda: {"path": str(folder / "rows.jsonl")},
-        "hf": lambda: {"model": str(make(folder / "tiny", "gpt2"))},
+        "hf": lambda: {"model": str(folder / "tiny")},
     }
 
 

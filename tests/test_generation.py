@@ -210,7 +210,9 @@ def test_score_of_texts_by_hand():
         student_on_transfer=np.array(["b", "b"]),
         student_on_validation=np.array(["a", "b", "x"]),
         ceiling=np.array(["a", "b", "c", "z"]),
-        check=lambda answer, truth: answer.lower() == truth,
+        check=lambda answer, truth, text: answer.lower() == truth and text.startswith("q"),
+        test_texts=["q1", "q2", "q3", "q4"],
+        transfer_texts=["q5", "q6"],
     )
     scored = score(answers, {}, "accuracy", same_for_all_seeds=False)
     test = scored["test"]

@@ -102,7 +102,6 @@ def test_random_labels_are_other_examples_answers():
     [
         ({"mitigation": "[majority]"}, "sums_gen is a generation task, and the mitigation 'majority' serves"),
         ({"supervisor": "[tfidf]"}, "the supervisor 'tfidf' serves classification and preference tasks alone"),
-        ({"student": "hf"}, "the student 'hf' serves"),
         ({"protocol.metric": "auroc"}, "right or wrong; use accuracy"),
         ({"task": "facts", "mitigation": "[best_of_n]"}, "facts is a classification task, and the mitigation"),
     ],

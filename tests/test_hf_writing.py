@@ -55,7 +55,7 @@ def test_answers_are_learnt_and_rewarded(tmp_path):
     supervisor = HfSupervisor(HfSupervisor.Options(model=str(tmp_path / "llama"), body_lr=3e-3, max_length=30))
     inputs, truth = lesson_of(400, 0)
     answers = np.array([f"w{10 + t} w{20 + t}" for t in truth])
-    supervisor.fit(inputs, answers, FitContext(WRITES, 0, Recipe(epochs=6, batch_size=16)))
+    supervisor.fit(inputs, answers, FitContext(WRITES, 0, Recipe(epochs=10, batch_size=16)))
     test, right = lesson_of(60, 1)
     expected = np.array([f"w{10 + t} w{20 + t}" for t in right])
     assert (supervisor.answer(test) == expected).mean() > 0.9

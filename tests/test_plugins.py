@@ -65,13 +65,14 @@ def test_source_digest_covers_what_a_plugin_imports_from_the_built_ins(file, tmp
     files, heavy = ast.literal_eval(f"[{printed.replace('} [', '}, [')}]")
     assert {"ladder.py", "rungs.py", "model.py", "tokenizer.py", "words.py"} <= set(files["student", "ladder_m"])
     assert {"sandbox.py", "world.py", "words.py"} <= set(files["task", "facts"])
-    table = ["classes.py", "columns.py", "content.py", "conversations.py", "files.py", "reading.py", "table.py"]
+    table = ["classes.py", "columns.py", "content.py", "conversations.py", "files.py", "questions.py", "reading.py"]
+    table += ["rows.py", "table.py"]
     assert files["task", "table"] == table and files["mitigation", "gce"] == ["gce.py"]
     assert heavy == []
     (tmp_path / "elsewhere").mkdir()
     places = [file("import w2s_bench.plugins.students.hf\n" + GOOD, name) for name in ("mine.py", "elsewhere/mine.py")]
     here, there = (load([p]).get("mitigation", "trick").source for p in places)
-    assert {f.name for f in here.files} == {"mine.py", "hf.py"}
+    assert {f.name for f in here.files} == {"mine.py", "hf.py", "__init__.py", "loading.py", "identity.py"}
     assert here.sha256 == there.sha256  # a place is no content
 
 

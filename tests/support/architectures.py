@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 
-from support.hf_models import WORDS
-
+WORDS = [f"w{i}" for i in range(64)]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "</s>"]
 VOCABULARY = len(SPECIAL) + len(WORDS)
 WIDE = {
