@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import numpy as np
@@ -9,18 +10,18 @@ import numpy as np
 from w2s_bench.interfaces import TASK_KINDS, Backbone, FitContext, Inputs
 
 
-class FinetunedSupervisor:
+class FinetunedSupervisor(ABC):
     """A model finetuned on the supervision split; it labels, answers, rewards and corrects."""
 
     kinds = frozenset(TASK_KINDS)
 
+    @abstractmethod
     def backbone(self) -> Backbone:
         """Returns the model as pretrained."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tuned(self, context: FitContext) -> FitContext:
         """Returns the context with the supervisor's own options in its recipe."""
-        raise NotImplementedError
 
     def fit(self, inputs: Inputs, truth: np.ndarray, context: FitContext) -> None:
         """Finetunes the model on the supervision split."""

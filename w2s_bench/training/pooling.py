@@ -58,10 +58,9 @@ class Language(Pooled):
         """Returns logits [R, V] of the token after states [R, width], scaled and capped as the configuration says."""
         config = self.network.config.get_text_config()  # type: ignore[operator, union-attr]
         logits = self.output(states.to(self.output.weight.dtype))  # type: ignore[arg-type]
-        logits = logits * getattr(config, "logit_scale", None) if getattr(config, "logit_scale", None) else logits
-        logits = logits / config.logits_scaling if getattr(config, "logits_scaling", None) else logits
+        logits = logits * (getattr(config, "logit_scale", None) or 1) / (getattr(config, "logits_scaling", None) or 1)
         cap = getattr(config, "final_logit_softcapping", None)
-        return logits if not cap else cap * (logits / cap).tanh()
+        return cap * (logits / cap).tanh() if cap else logits
 
 
 def to_the_left(input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
