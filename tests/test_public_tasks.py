@@ -14,29 +14,23 @@ from support import hub
 
 from w2s_bench.plugins.tasks.public import DATASETS, OPENAI
 
+SCIQ = {
+    "question": "What melts?",
+    "correct_answer": "ice",
+    "distractor1": "air",
+    "distractor2": "air",
+    "distractor3": "air",
+    "support": "Ice melts.",
+}
 # By name: a row as the hub has it, and the texts with their answers that it must become.
 GOLDEN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "amazon_polarity": ({"label": 1, "title": "Great", "content": "It works."}, {"Great It works.": 1}),
     "sciq": (
-        {
-            "question": "What melts?",
-            "correct_answer": "ice",
-            "distractor1": "air",
-            "distractor2": "air",
-            "distractor3": "air",
-            "support": "Ice melts.",
-        },
+        SCIQ,
         {"Q: What melts? A: ice": 1, "Q: What melts? A: air": 0},
     ),
     "sciq_with_support": (
-        {
-            "question": "What melts?",
-            "correct_answer": "ice",
-            "distractor1": "air",
-            "distractor2": "air",
-            "distractor3": "air",
-            "support": "Ice melts.",
-        },
+        SCIQ,
         {
             'Name: Bob\n\nPassage 1:\nIce melts.\n\nQ1: "What melts?" Is the answer "ice"?': 1,
             'Name: Bob\n\nPassage 1:\nIce melts.\n\nQ1: "What melts?" Is the answer "air"?': 0,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.support.hf_models import make, student
 from w2s_bench.interfaces import Inputs, Recipe, TaskInfo
-from w2s_bench.training.batches import STEP, TOKENS, of_one_shape
+from w2s_bench.training.batches import BATCH_TOKENS, WIDTH_STEP, of_one_shape
 from w2s_bench.training.meter import Meter
 from w2s_bench.training.shelf import Shelf
 from w2s_bench.training.student import StudentModel
@@ -82,8 +82,8 @@ def test_a_shelf_that_cannot_write_does_without(tmp_path):
 def test_the_shape_of_a_batch_tells_the_width_alone(lengths):
     seen, shapes = set(), {}
     for width, at in of_one_shape(np.array(lengths), 64, "cpu"):
-        assert shapes.setdefault(width, len(at)) == len(at) == TOKENS["cpu"] // width
-        assert all(min(lengths[i], 64) <= width < lengths[i] + STEP for i in at.tolist())
+        assert shapes.setdefault(width, len(at)) == len(at) == BATCH_TOKENS["cpu"] // width
+        assert all(min(lengths[i], 64) <= width < lengths[i] + WIDTH_STEP for i in at.tolist())
         seen |= set(at.tolist())
     assert seen == set(range(len(lengths)))
 

@@ -46,7 +46,7 @@ class HeadFromWords:
         return student
 
 
-class ZeroShot:
+class ZeroShot(HeadFromWords):
     """The student as prompted, without any training: the class whose word the language model finds likeliest next.
 
     Source: Brown et al. 2020, arXiv 2005.14165. Formula: as `head_from_words` starts, and no step is taken; supervisors
@@ -54,14 +54,8 @@ class ZeroShot:
     """
 
     source = "Brown et al. 2020, arXiv 2005.14165"
-    kinds = frozenset({"classification"})
     honours: frozenset[str] = frozenset()
     control = True
-
-    Options = Words
-
-    def __init__(self, options):
-        self.options = options
 
     @hookimpl
     def fit_student(self, problem):

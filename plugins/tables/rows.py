@@ -26,8 +26,6 @@ class Rows:
     difficulty: np.ndarray | None
     in_test: np.ndarray | None
     notes: tuple[str, ...]
-    positions: Sequence[int] = ()
-    """Of the rows that the examples are made of, in the table."""
 
     def take(self, at: Sequence[int]) -> Rows:
         """Returns the rows at these positions."""
@@ -58,12 +56,8 @@ def drawn_once(rows: Rows, number: int) -> Rows:
     """Returns `number` rows, of training and of test rows each where the table tells them apart; groups stay whole."""
     assert rows.group is not None
     kept: list[int] = []
-    sides = (
-        [np.arange(len(rows.ids))]
-        if rows.in_test is None
-        else [np.flatnonzero(t) for t in (~rows.in_test, rows.in_test)]
-    )
-    for side in sides:
+    in_test = np.zeros(len(rows.ids), bool) if rows.in_test is None else rows.in_test
+    for side in (np.flatnonzero(~in_test), np.flatnonzero(in_test)):
         members: dict[str, list[int]] = {}
         for i in side.tolist():
             members.setdefault(rows.group[i], []).append(i)

@@ -168,13 +168,11 @@ class Table:
         for option, name in self._named().items():
             check_column(o.path, columns.names, option, name, self._no_prompt(option))
         in_test, keep = self._fixed_split(columns)
-        checked = self._read(RowsInUse(o.path, columns, keep))
-        if in_test:
-            checked = replace(checked, in_test=np.array([in_test[i] for i in checked.positions]))
+        checked = self._checked(RowsInUse(o.path, columns, keep), in_test)
         checked = checked if checked.group is not None else with_text_groups(checked)
         return drawn_once(checked, o.rows) if o.rows else checked
 
-    def _read(self, rows: RowsInUse) -> Rows:
+    def _checked(self, rows: RowsInUse, in_test: list[bool] | None) -> Rows:
         """Returns texts and truth of the rows in use, checked."""
         o = self.options
         notes: list[str] = []
@@ -215,7 +213,8 @@ class Table:
                     f"(1: {o.other!r} is better), found: {', '.join(classes.names[:5])}"
                 )
         difficulty = rows.numbers("difficulty", o.difficulty) if o.difficulty else None
-        return Rows(ids, text, other, truth, class_names, group, difficulty, None, tuple(notes), rows.keep)
+        tested = np.array([in_test[i] for i in rows.keep]) if in_test else None
+        return Rows(ids, text, other, truth, class_names, group, difficulty, tested, tuple(notes))
 
     def _texts(self, rows: RowsInUse) -> list[str]:
         return written(rows, self.options.template) if self.options.template else rows.texts("text", self.options.text)

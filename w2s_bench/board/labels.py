@@ -105,13 +105,11 @@ def labels_of(records: Iterable[Record], varied: tuple[str, ...] = ()) -> Labels
         if which[0] == "mitigation" and which[1] not in several:
             differing = [k for k in differing if k != OF_THE_PAIR]
         variants = [e for kind, e in unique.values() if (kind, e["name"]) == which]
-        telling[which] = (
-            _fewest(sorted(differing), variants, varied) if which[0] == "task" else tuple(sorted(differing))
-        )
+        telling[which] = _fewest(sorted(differing), variants) if which[0] == "task" else tuple(sorted(differing))
     return Labels(telling, varied)
 
 
-def _fewest(options: list[str], variants: list[dict[str, Any]], varied: tuple[str, ...]) -> tuple[str, ...]:
+def _fewest(options: list[str], variants: list[dict[str, Any]]) -> tuple[str, ...]:
     """Returns the options without those that go with others: a file's columns, where its path tells it already.
 
     Options that are empty in some variants are left out first.
@@ -120,8 +118,8 @@ def _fewest(options: list[str], variants: list[dict[str, Any]], varied: tuple[st
     def apart(chosen: list[str]) -> int:
         return len({json.dumps([entry.get(k) for k in chosen], sort_keys=True) for entry in variants})
 
-    kept = [k for k in options if f"task.{k}" not in varied]
-    for option in sorted(kept, key=lambda k: (all(entry.get(k) for entry in variants), k)):
+    kept = options
+    for option in sorted(options, key=lambda k: (all(entry.get(k) for entry in variants), k)):
         without = [k for k in kept if k != option]
         if without and apart(without) == apart(kept):
             kept = without

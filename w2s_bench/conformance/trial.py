@@ -89,8 +89,9 @@ def trial(
     inputs, votes = voted["transfer"]
     crossed = CrossFit(stage, inputs)
     pool = Pool(
-        task, inputs, votes, *voted["validation"], frozen, rngs, gold, features, crossed, _transfer_truth=transfer_truth
-    )
+        task, inputs, votes, *voted["validation"], frozen, rngs, gold, features, crossed, _transfer_truth=transfer_truth,
+        unlabelled=voted["validation"][0],
+    )  # fmt: skip
     test = _drawn(kind)["test"].inputs
     with streams(ambient):
         fitted = train_student(stage, Stack(members, rngs), pool)

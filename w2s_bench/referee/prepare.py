@@ -82,7 +82,8 @@ def write_splits(out: Path, name: str, class_names: Any, splits: Any, info: dict
     for folder in ("inputs", "truth"):
         (out / folder).mkdir(parents=True)
     if share < 1:
-        splits["transfer"], unlabelled = part(splits["transfer"], share)
+        transfer, unlabelled = part(splits["transfer"], share)
+        splits = {**splits, "transfer": transfer}
         exchange.write_inputs(out / "inputs" / "unlabelled.parquet", unlabelled)
     for split in SPLITS:
         exchange.write_inputs(out / "inputs" / f"{split}.parquet", splits[split].inputs)

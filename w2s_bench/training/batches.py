@@ -21,9 +21,9 @@ from w2s_bench.interfaces import Backbone, Conversation, Inputs
 
 WINDOW = 16
 """Batches that are sorted by length together: long enough to save padding, short enough to stay a shuffle."""
-STEP = 8
+WIDTH_STEP = 8
 """Widths, in tokens, of batches of one shape differ by so many."""
-TOKENS = {"cpu": 1024, "cuda": 16384}
+BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
 """In such a batch, padding included."""
 
 
@@ -197,9 +197,9 @@ def of_one_shape(lengths: np.ndarray, limit: int, device: str) -> Iterator[tuple
     A matrix product sums in an order that its shape decides, so that a text in such a batch comes out the same to the
     last bit, whatever is read beside it.
     """
-    widths = np.minimum(-(-lengths // STEP) * STEP, limit)
+    widths = np.minimum(-(-lengths // WIDTH_STEP) * WIDTH_STEP, limit)
     for width in np.unique(widths).tolist():
-        at, size = np.flatnonzero(widths == width), max(1, TOKENS[device] // width)
+        at, size = np.flatnonzero(widths == width), max(1, BATCH_TOKENS[device] // width)
         for start in range(0, len(at), size):
             part = at[start : start + size]
             yield width, np.concatenate([part, np.repeat(part[:1], size - len(part))])

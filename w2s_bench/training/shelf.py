@@ -88,7 +88,7 @@ class Shelf:
     def _look(self, names: list[str]) -> None:
         """Takes in those of these pairs of files that are not in yet."""
         came: list[tuple[str, np.ndarray, np.ndarray]] = []
-        for name in names if self.folder else ():
+        for name in names:
             if name not in self._known and self.folder:
                 self._known[name] = -1
                 with contextlib.suppress(OSError, ValueError):  # damaged or gone: its texts are read again

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,6 +68,15 @@ class StudentModel(torch.nn.Module):
             return torch.autocast(self.target_device.type, torch.bfloat16)
         return contextlib.nullcontext()
 
+    @contextlib.contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Computes without dropout and gradients, in the recipe's precision."""
+        was_training = self.classifier.training
+        self.classifier.eval()
+        with torch.inference_mode(), self._precision():
+            yield
+        self.classifier.train(was_training)
+
     def check_finite(self, values: Tensor) -> None:
         """Raises W2SError where training has diverged, as `checks.demand` does."""
         step = self.taken
@@ -126,16 +135,13 @@ class StudentModel(torch.nn.Module):
         """Returns the body's features of texts [n, H], each the same whatever the others are: shapes are its own."""
         tokens = tokenise(Inputs(texts, texts), self.backbone, self.recipe.max_length)
         parts, order = [], []
-        was_training = self.classifier.training
-        self.classifier.eval()
-        with torch.inference_mode(), self._precision():
+        with self._evaluating():
             for width, at in of_one_shape(tokens.lengths, self._limit, self.target_device.type):
                 batch = tokens.padded(at, width)
                 self.meter.read(int(tokens.lengths[np.unique(at)].sum()), self.n_parameters)
                 out = self.classifier.features({k: sent(v, self.target_device) for k, v in batch.items()})
                 parts.append(out.float().cpu())
                 order.append(at)
-        self.classifier.train(was_training)
         features = torch.empty(len(texts), parts[0].shape[-1])
         features[torch.from_numpy(np.concatenate(order))] = torch.cat(parts)
         return features
@@ -168,16 +174,13 @@ class StudentModel(torch.nn.Module):
             return self.predict(inputs).argmax(-1)
         assert self.backbone.decode is not None
         answers: list[str] = []
-        was_training = self.classifier.training
-        self.classifier.eval()
-        with torch.inference_mode(), self._precision():
+        with self._evaluating():
             for start in range(0, len(inputs), EVAL_BATCH_SIZE):
                 prompts = self._prompts(inputs, np.arange(start, min(start + EVAL_BATCH_SIZE, len(inputs))))
                 written = generate(self.classifier, prompts, self.backbone, self._limit, rng)
                 tokens = sum((len(w) + 1) * (len(p) + len(w) / 2) for p, w in zip(prompts, written, strict=True))
                 self.meter.read(int(tokens), self.n_parameters)
                 answers += self.backbone.decode(written)
-        self.classifier.train(was_training)
         return answers
 
     def log_likelihood(self, inputs: Inputs, answers: Sequence[str]) -> np.ndarray:
@@ -199,15 +202,12 @@ class StudentModel(torch.nn.Module):
         tokens = self.tokens(inputs)
         order = np.argsort(tokens.lengths, kind="stable")
         parts = []
-        was_training = self.classifier.training
-        self.classifier.eval()
-        with torch.inference_mode(), self._precision():
+        with self._evaluating():
             for start in range(0, len(order), EVAL_BATCH_SIZE):
                 batch = (batch_of or tokens.padded)(order[start : start + EVAL_BATCH_SIZE])
                 self.meter.read(int(batch["attention_mask"].sum()), self.n_parameters)
                 out = forward({k: sent(v, self.target_device) for k, v in batch.items()}).cpu()
                 parts.append(out.view(2, -1, out.shape[-1]) if pairs else out)
-        self.classifier.train(was_training)
         by_length = torch.cat(parts, -2)
         in_order = torch.empty_like(by_length)
         in_order[..., torch.from_numpy(order), :] = by_length
