@@ -89,8 +89,8 @@ def trial(
     inputs, votes = voted["transfer"]
     crossed = CrossFit(stage, inputs)
     pool = Pool(
-        task, inputs, votes, *voted["validation"], frozen, rngs, gold, features, crossed, _transfer_truth=transfer_truth,
-        unlabelled=voted["validation"][0],
+        task, inputs, votes, *voted["validation"], frozen, rngs, gold, features, crossed,
+        _transfer_truth=transfer_truth, unlabelled=voted["validation"][0],
     )  # fmt: skip
     test = _drawn(kind)["test"].inputs
     with streams(ambient):
