@@ -31,6 +31,7 @@ VERBS = {
     "board": ("w2s_bench.cli.board", "The board, from records and score files alone."),
     "plot": ("w2s_bench.cli.board", "A picture: scaling, varied, stack, imitation, cost or reliability."),
     "verify": ("w2s_bench.cli.verify", "Checks a store: digests, scores, counts; reruns cells of it."),
+    "merge": ("w2s_bench.cli.verify", "Puts the stores of several machines into one."),
     "import": ("w2s_bench.cli.board", "Records from other tools' result files."),
     "status": ("w2s_bench.cli.status", "What is done, running, failed and to do."),
     "doctor": ("w2s_bench.cli.status", "Versions, devices, caches, plugins: what works and what to do."),

@@ -1,4 +1,4 @@
-"""The verb that checks stores: verify."""
+"""The verbs that check stores and put them together: verify, merge."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 
 def add_commands(cli: click.Group) -> None:
-    """Adds verify to the `w2s` group."""
+    """Adds this room's verbs to the `w2s` group."""
     cli.add_command(verify)
+    cli.add_command(merge)
 
 
 @click.command()
@@ -104,3 +105,23 @@ def _outcome(row: Rerun) -> str:
 def _short(value: Any) -> str:
     text = str(value)
     return text[:12] if re.fullmatch(r"[0-9a-f]{32,64}", text) else text
+
+
+@click.command()
+@click.argument("stores", metavar="STORE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--store", metavar="DIR", help="Store to put them into.  [W2S_STORE, else w2s-runs]")
+def merge(stores: tuple[Path, ...], store: str | None) -> None:
+    """Puts the stores of several machines into one: equal cells once, contradictions named."""
+    from w2s_bench.store import merging
+    from w2s_bench.store.files import stores_of
+
+    target = stores_of((store,) if store else ())[0]
+    done = merging.merge(stores, target)
+    for line in done.contradictions:
+        write_line(line)
+    click.echo(
+        f"{done.taken} records taken, {done.equal} there already, {done.replaced} in place of a failure, "
+        f"{len(done.contradictions)} contradictions; see them with: w2s board --store {target}"
+    )
+    if done.contradictions:
+        sys.exit(1)
