@@ -31,6 +31,7 @@ PICTURES = {
     "length": "varied",
     "saliency": "varied",
     "probes": "imitation",
+    "probes-smollm": "imitation",
     "sst2": "imitation",
 }
 """The picture of a suite on the front page; index.html has all of them."""

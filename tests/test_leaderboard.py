@@ -38,7 +38,7 @@ def test_published_stores_verify(store):
 def test_what_is_published_stays_small():
     """In bytes, all of it: whoever clones the project takes it along."""
     files = [p for p in HERE.rglob("*") if p.is_file() and "__pycache__" not in p.parts]
-    assert len(STORES) > 5 and sum(p.stat().st_size for p in files) < 75e6
+    assert len(STORES) > 5 and sum(p.stat().st_size for p in files) < 90e6
 
 
 @pytest.mark.parametrize("store", STORES, ids=lambda p: p.name)
