@@ -14,7 +14,7 @@ from support.bench import RECIPE, student_of, supervisor
 
 from w2s_bench import hookimpl
 from w2s_bench.interfaces import Inputs
-from w2s_bench.training.batches import Batch, bucketed, cached_array, consecutive, tokenise
+from w2s_bench.training.batches import Batch, batches_within, bucketed, cached_array, consecutive, tokenise
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=300), st.integers(1, 40), st.integers(0, 9))
@@ -128,3 +128,12 @@ def test_a_damaged_cache_file_is_made_again(tmp_path):
     file.mkdir()
     assert (read() == np.arange(1000)).all()
     assert [f.name for f in tmp_path.iterdir()] == ["key.npz"]
+
+
+def test_batches_where_nothing_is_learnt_stay_within_so_many_tokens():
+    lengths = np.array([9, 2, 2, 30, 4, 9, 2])
+    order = np.argsort(lengths, kind="stable")
+    batches = list(batches_within(order, lengths, 3, 18))
+    assert [lengths[b].tolist() for b in batches] == [[2, 2, 2], [4, 9], [9], [30]]
+    assert np.concatenate(batches).tolist() == order.tolist()
+    assert [len(b) for b in batches_within(order, lengths, 256, 1 << 30)] == [7]

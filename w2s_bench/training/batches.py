@@ -225,3 +225,13 @@ def consecutive(order: np.ndarray, size: int) -> Iterator[np.ndarray]:
         yield order
     else:
         yield from order[:whole].reshape(-1, size)
+
+
+def batches_within(order: np.ndarray, lengths: np.ndarray, size: int, tokens: int) -> Iterator[np.ndarray]:
+    """Yields consecutive batches of an order by length: `size` examples at most, and `tokens` where more are one."""
+    sorted_lengths, start = lengths[order], 0
+    while start < len(order):
+        padded = np.arange(1, size + 1)[: len(order) - start] * sorted_lengths[start : start + size]
+        end = start + max(1, int(np.searchsorted(padded, tokens, side="right")))
+        yield order[start:end]
+        start = end

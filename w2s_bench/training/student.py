@@ -17,7 +17,7 @@ from torch import Tensor
 from w2s_bench.errors import W2SError
 from w2s_bench.interfaces import Backbone, Inputs, Recipe, TaskInfo
 from w2s_bench.training.answers import Answerer, candidates_of, generate, pack
-from w2s_bench.training.batches import Tokens, of_one_shape, sent, tokenise
+from w2s_bench.training.batches import Tokens, batches_within, of_one_shape, sent, tokenise
 from w2s_bench.training.checks import demand
 from w2s_bench.training.classifier import Classifier
 from w2s_bench.training.frozen import Deferred, FrozenFeatures
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from w2s_bench.training.meter import Meter
 
 EVAL_BATCH_SIZE = 256
-"""Examples per batch where nothing is learnt."""
+"""Examples per batch where nothing is learnt, at most."""
+EVAL_TOKENS = {"cpu": 4096, "cuda": 1 << 30}
+"""Tokens in such a batch, padding included, at most: on a CPU more do not fit into its caches."""
 
 
 class StudentModel(torch.nn.Module):
@@ -203,8 +205,8 @@ class StudentModel(torch.nn.Module):
         order = np.argsort(tokens.lengths, kind="stable")
         parts = []
         with self._evaluating():
-            for start in range(0, len(order), EVAL_BATCH_SIZE):
-                batch = (batch_of or tokens.padded)(order[start : start + EVAL_BATCH_SIZE])
+            for index in batches_within(order, tokens.lengths, EVAL_BATCH_SIZE, EVAL_TOKENS[self.target_device.type]):
+                batch = (batch_of or tokens.padded)(index)
                 self.meter.read(int(batch["attention_mask"].sum()), self.n_parameters)
                 out = forward({k: sent(v, self.target_device) for k, v in batch.items()}).cpu()
                 parts.append(out.view(2, -1, out.shape[-1]) if pairs else out)
