@@ -215,6 +215,16 @@ def test_config_folder_brings_groups_of_its_own(make, tmp_path):
         make(config_dirs=[tmp_path / "none"])
 
 
+def test_sweeps_may_write_the_same_option_in_other_ways(registry, tmp_path):
+    path = tmp_path / "s.yaml"
+    common = "task=toy, 'supervisor=[toy_weak]', student=toy, 'mitigation=[naive]', seed=0"
+    path.write_text(f"sweeps:\n- [{common}, 'student.width=16,32']\n- [{common}, student.width=32, task.n_test=300]\n")
+    cells = suites.compose(suites.find(str(path), registry), [], registry).cells
+    assert sorted((c.student.options["width"], c.task.options["n_test"] == 300) for c in cells) == [
+        (16, False), (32, False), (32, True),
+    ]  # fmt: skip
+
+
 def test_suite_overrides_replace_and_cells_are_not_repeated(registry, tmp_path):
     path = tmp_path / "mine.yaml"
     base = ["task=toy", "student=toy"]

@@ -77,8 +77,8 @@ class Entries:
         key = (kind, name, tuple((a.key, json.dumps([v.parsed, v.typed], sort_keys=True)) for a, v in matching))
         if key not in self._entries:
             self._entries[key] = self._resolve(kind, name, [(a.key[len(prefix) :], a, v) for a, v in matching])
-        entry, texts = self._entries[key]
-        used |= texts
+        entry, keys = self._entries[key]
+        used |= {a.text for a, _ in matching if a.key in keys}  # which another sweep may write in another way
         return entry
 
     def registration(self, kind: str, name: str) -> Registration:
@@ -86,12 +86,12 @@ class Entries:
         return self.registry.get(kind, self._node(kind, name)["name"])
 
     def _resolve(self, kind: str, name: str, assigned: list[tuple[str, Axis, Value]]) -> tuple[Entry, frozenset[str]]:
-        """Returns the entry, and the texts of the overrides that it has used."""
+        """Returns the entry, and the keys of the overrides that it has used."""
         registration = self.registration(kind, name)
         owner = f"{kind}.{name}" if kind in MULTI_VALUE_GROUPS else kind
         options = dict(registration.options)
         changed = {k: v for k, v in self._node(kind, name).items() if k != "name"}
-        texts = set()
+        keys = set()
         for path, axis, value in assigned:
             option, _, inner = path.partition(".")
             if option == "name":
@@ -104,7 +104,7 @@ class Entries:
             changed[option] = (
                 _put(changed.get(option, options[option]), inner, assigned_value, axis) if inner else assigned_value
             )
-            texts.add(axis.text)
+            keys.add(axis.key)
         for option, value in changed.items():
             if option not in registration.declared:
                 raise UsageError(unknown_option(f"{owner}.{option}", option, registration.declared))
@@ -114,7 +114,7 @@ class Entries:
                 raise UsageError(f"{owner}.{option}: {e}") from e
             check_range(kind, f"{owner}.{option}", option, options[option])
         self._check(registration, options)
-        return Entry(registration.name, options), frozenset(texts)
+        return Entry(registration.name, options), frozenset(keys)
 
     def _check(self, registration: Registration, options: dict[str, Any]) -> None:
         cls = interfaces.options_of(registration.cls)

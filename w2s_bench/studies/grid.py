@@ -105,7 +105,7 @@ def ours(file: Path, folder: Path, seed: int, asked: argparse.Namespace) -> Side
     for who in ("supervisor.hf", "student"):
         fixed |= {f"{who}.body_lr": LR, f"{who}.head_lr": LR, f"{who}.max_length": LONGEST}
     sweeps = []
-    for weak in sorted({w for w, _ in PAIRS}):  # `strong` first: the second sweep then still uses each of its overrides
+    for weak in dict.fromkeys(w for w, _ in PAIRS):
         strong = ",".join(str(folder / s) for w, s in PAIRS if w == weak)
         sweep = {**fixed, "supervisor.hf.model": folder / weak, "student.model": strong}
         sweeps.append([f"{name}={value}" for name, value in sweep.items()])
