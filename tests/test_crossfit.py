@@ -19,7 +19,7 @@ from w2s_bench.training.loop import StageContext
 from w2s_bench.training.meter import Meter
 
 
-def stage_of(cache="", keys=None, seed=0, recipe=RECIPE):
+def stage_of(cache=(), keys=None, seed=0, recipe=RECIPE):
     model = ToyStudent(ToyStudent.Options(width=32))
     return StageContext(TASK, seed, Meter(), {"strong": (model.backbone, recipe)}, cache, keys=keys or {})
 
@@ -51,20 +51,20 @@ def test_equal_questions_are_fitted_once_and_counted_for_each_stage(tmp_path, mo
     inputs, labels = labelled(64)
     costs = []
     for _ in range(10):  # ten mitigations, each in a cell of its own
-        stage = stage_of(str(tmp_path), {"strong": "abc"})
+        stage = stage_of((str(tmp_path),), {"strong": "abc"})
         ask = CrossFit(stage, inputs)
         first, again = ask(labels), ask(labels)
         assert torch.equal(first, again) and first.data_ptr() != again.data_ptr()
         costs.append((stage.meter.steps, stage.meter.examples, stage.meter.tokens, stage.meter.flops))
     assert len(fits) == 2 and len(set(costs)) == 1 and costs[0][0] == 2 * 2 * 32 // 32
     for other in (labels.flip(1), labels):
-        CrossFit(stage_of(str(tmp_path), {"strong": "abc"}, seed=1 if other is labels else 0), inputs)(other)
+        CrossFit(stage_of((str(tmp_path),), {"strong": "abc"}, seed=1 if other is labels else 0), inputs)(other)
     assert len(fits) == 6
-    CrossFit(stage_of(str(tmp_path)), inputs)(labels)  # a student drawn by its seed is not kept
-    CrossFit(stage_of(str(tmp_path)), inputs)(labels)
+    CrossFit(stage_of((str(tmp_path),)), inputs)(labels)  # a student drawn by its seed is not kept
+    CrossFit(stage_of((str(tmp_path),)), inputs)(labels)
     assert len(fits) == 10
     monkeypatch.setattr(crossfit, "code", lambda: "of another version")
-    CrossFit(stage_of(str(tmp_path), {"strong": "abc"}), inputs)(labels)
+    CrossFit(stage_of((str(tmp_path),), {"strong": "abc"}), inputs)(labels)
     assert len(fits) == 12
 
 

@@ -165,7 +165,7 @@ def test_outputs_left_damaged(bench, stage, name):
 
 def test_errors_left_damaged(bench):
     """What a worker that fails says of itself; one that is not there is no error."""
-    outcome = bench.go(*(cell(("trick", {"fault": f"leave error.json: {way}"})) for way in WAYS), cell("trick_b"))
+    outcome = bench.go(*(cell(("trick", {"fault": f"leave out/error.json: {way}"})) for way in WAYS), cell("trick_b"))
     assert (outcome.ok, outcome.failed) == (2, len(WAYS) - 1)
     assert all("error.json" in r["reason"] for r in bench.records() if r["status"] != "ok")
 

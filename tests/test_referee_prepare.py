@@ -13,7 +13,8 @@ from w2s_bench.referee.prepare import prepare, run
 
 def order(folder, **options):
     digits = entry("task", "digits", **options)
-    words = {"task": "digits", "options": digits.options, "seed": 5, "plugins": [PLUGIN], "cwd": str(folder)}
+    words = {"task": "digits", "options": digits.options, "seed": 5, "plugins": [PLUGIN], "installed": []}
+    words["cwd"] = str(folder)
     exchange.write_json(folder / "prepare.json", words)
     return folder
 
@@ -52,7 +53,7 @@ def test_fault_crosses_the_process_boundary(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
         run(str(order(tmp_path, fault="empty")))
-    assert "empty split transfer" in exchange.read_json(tmp_path / "error.json")["message"]
+    assert "empty split transfer" in exchange.read_json(tmp_path / "out" / "error.json")["message"]
 
 
 def test_what_is_written(tmp_path, monkeypatch):

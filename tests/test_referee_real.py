@@ -47,7 +47,7 @@ def cells_of(registry) -> list[Cell]:
 
 def test_hidden_truth_changes_no_prediction(tmp_path, registry, engine):
     bench = Bench(tmp_path)
-    run = bench.run_of(*cells_of(registry))
+    run = bench.run_of(*cells_of(registry), engine={"confine": "auto"})
 
     def go():
         console = Console(file=io.StringIO())

@@ -37,7 +37,7 @@ words = st.lists(st.text("abc", max_size=4), max_size=12)
 @given(st.lists(words, min_size=1, max_size=5))
 def test_each_text_is_read_once(tmp_path_factory, calls):
     folder, read = tmp_path_factory.mktemp("shelf"), Reader()
-    shelves = [Shelf(folder), Shelf(folder), Shelf(None)]  # two processes, and one without a cache
+    shelves = [Shelf(folder), Shelf(folder), Shelf()]  # two processes, and one without a cache
     for n, texts in enumerate(calls):
         np.testing.assert_array_equal(shelves[n % 2].features(texts, read).reshape(-1, 2), Reader.true(texts))
     assert sorted(read.asked) == sorted({text for texts in calls for text in texts})

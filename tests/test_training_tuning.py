@@ -29,7 +29,7 @@ def test_a_probe_trains_the_head_alone_on_frozen_features(tmp_path):
     inputs = inputs_of(200)
     labels = torch.eye(2)[(words_student().features(inputs).sum(-1) > 0).long()]
     recipe = replace(RECIPE, tune="probe", epochs=50, head_lr=0.2)
-    student = fit(words_backbone, recipe, inputs, labels=labels, cache=str(tmp_path))
+    student = fit(words_backbone, recipe, inputs, labels=labels, cache=(str(tmp_path),))
     # the stage draws the body from a seed of its own: compare with a body drawn alike
     from w2s_bench.seeds import derive
 
@@ -60,7 +60,7 @@ def test_frozen_features_are_kept_and_belong_to_their_weights(tmp_path):
     recipe, inputs = replace(RECIPE, tune="probe"), inputs_of(20)
 
     def features(seed):
-        student = words_student(recipe, cache=str(tmp_path), seed=seed)
+        student = words_student(recipe, cache=(str(tmp_path),), seed=seed)
         calls = []
         student.classifier.body.register_forward_hook(lambda *_: calls.append(1))
         return student.features(inputs), len(calls)

@@ -50,7 +50,7 @@ def predictions(place):
 def test_a_job_is_read_as_it_was_written(tmp_path):
     job = Job(
         "train", TASK, STUDENT, 3, RECIPE, (Entry("naive"),), (Entry("toy_weak", {"words": 40}),), {"small": STUDENT},
-        replace(RECIPE, epochs=7.0), {"accelerator": "cpu"}, {"profiler": "simple"}, (TOY,), "cache",
+        replace(RECIPE, epochs=7.0), {"accelerator": "cpu"}, {"profiler": "simple"}, (TOY,), ("theirs",), ("cache",),
         {"strong": "ab12"},
     )  # fmt: skip
     job.write(tmp_path)
@@ -83,7 +83,7 @@ def test_supervise_then_train_with_the_supervisor_at_hand(tmp_path, splits):
     cost = exchange.read_json(place2 / "out" / "cost.json")
     assert cost["supervisor_calls"] == 240 and cost["steps"] == 30 and cost["examples"] == 960 and cost["flops"] > 0
     assert exchange.read_json(place2 / "out" / "identity.json") == {"strong": {"name": "toy", "width": "128"}}
-    assert not (place2 / "error.json").exists()
+    assert not (place2 / "out" / "error.json").exists()
 
 
 def test_the_ceiling_is_naive_on_votes_that_are_the_truth_bit_for_bit(tmp_path, splits):
@@ -171,10 +171,12 @@ def test_a_probe_loads_its_backbone_only_where_the_cache_lacks_features(tmp_path
         place = folder_of(tmp_path / name, splits, "train", Entry("counted", {"width": 32}), votes=votes)
         job, before = Job.read(place), len((tmp_path / "loads").read_text())
         recipe = replace(RECIPE, tune=tune)
-        more = {"plugins": (TOY, str(tmp_path / "counted.py")), "cache": str(tmp_path / "cache")}
+        more = {"plugins": (TOY, str(tmp_path / "counted.py")), "cache": (str(tmp_path / "cache"),)}
         more |= {"students": {"strong": "of-these-weights"} if keyed else {}}
         replace(job, recipe=recipe, mitigations=stack, **more).write(place)
+        (place / "cache").mkdir()
         work(place)
+        shutil.copytree(place / "cache", tmp_path / "cache", dirs_exist_ok=True)  # as the referee does
         cost, identity = (exchange.read_json(place / "out" / f"{part}.json") for part in ("cost", "identity"))
         return predictions(place), cost["flops"], identity, len((tmp_path / "loads").read_text()) - before
 
@@ -264,7 +266,7 @@ def test_a_failure_leaves_one_sentence_that_names_the_culprit(tmp_path, splits, 
     with pytest.raises(SystemExit) as ended:
         run(str(place))
     assert ended.value.code == 1
-    error = exchange.read_json(place / "error.json")
+    error = exchange.read_json(place / "out" / "error.json")
     assert error["message"].startswith(said) and "\n" not in error["message"]
     assert "Traceback" in error["traceback"]
 

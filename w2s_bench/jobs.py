@@ -14,8 +14,13 @@
     out/predictions.parquet ceiling, train: splits `test` and `transfer`, train `validation` too
     out/cost.json           `Cost`
     out/identity.json       names and revisions of the backbones
+    out/error.json          in place of the rest: {"message": one sentence that names the culprit, "traceback": str}
+    cache/                  what the worker adds to the workers' cache
+    tmp/                    the worker's working directory, and where its temporary files go
+    log.txt                 all that it printed
     Generation tasks     truth and votes are arrays of texts, an empty one abstains; predictions are texts
-    error.json              in place of out/: {"message": one sentence that names the culprit, "traceback": str}
+
+A worker can write to `out`, `cache` and `tmp`.
 
 The folder's name, the seeds and everything else in it derive from nothing that derives from hidden truth.
 """
@@ -56,8 +61,11 @@ class Job:
     hardware: dict[str, Any] = field(default_factory=dict)
     trainer: dict[str, Any] = field(default_factory=dict)
     plugins: tuple[str, ...] = ()
-    cache: str = ""
-    """Folder of the workers' own cache (frozen features), keyed by label-free content."""
+    """Paths and modules of the plugins that are named here, where the user named them."""
+    installed: tuple[str, ...] = ()
+    """The same of installed distributions. No other plugin is loaded: its code has no business here."""
+    cache: tuple[str, ...] = ()
+    """Folders of the workers' cache (frozen features) that may be read, keyed by label-free content."""
     students: dict[str, str] = field(default_factory=dict)
     """By name (`strong` or an intermediate's): digests of the students that every seed loads alike."""
 
@@ -78,6 +86,8 @@ class Job:
             mitigations=tuple(Entry(**e) for e in raw.pop("mitigations")),
             supervisors=tuple(Entry(**e) for e in raw.pop("supervisors")),
             plugins=tuple(raw.pop("plugins")),
+            installed=tuple(raw.pop("installed")),
+            cache=tuple(raw.pop("cache")),
             **raw,
         )
 
@@ -123,11 +133,11 @@ def parse_identity(content: bytes) -> dict[str, Any]:
 
 
 def run_in(folder: str, work: Callable[[Path], None]) -> None:
-    """Does a folder's work in this process; where it fails, leaves `error.json` there and exits with status 1."""
+    """Does a folder's work in this process; where it fails, leaves `out/error.json` there and exits with status 1."""
     path = Path(folder)
     try:
         work(path)
     except Exception as error:
         message = str(error) if isinstance(error, W2SError) else f"{type(error).__name__}: {error}"
-        exchange.write_json(path / "error.json", {"message": message, "traceback": traceback.format_exc()})
+        exchange.write_json(path / "out" / "error.json", {"message": message, "traceback": traceback.format_exc()})
         sys.exit(1)

@@ -47,7 +47,7 @@ def texts(n, seed=0, longest=12):
     return [" ".join(map(str, rng.integers(0, 100, rng.integers(1, longest)))) for _ in range(n)]
 
 
-def words_student(recipe=RECIPE, task=TASK, dropout=0.0, cache="", seed=0, **changes):
+def words_student(recipe=RECIPE, task=TASK, dropout=0.0, cache=(), seed=0, **changes):
     backbone = words_backbone(seed, dropout, **changes)
     return TrainableStudent(Stack([], {}), backbone, task, recipe, 0, Meter(), cache)
 
@@ -65,7 +65,7 @@ def batch_of(student, inputs, labels, weights):
     return Batch(torch.from_numpy(index), fed, labels, weights, labels[None])
 
 
-def fit(load, recipe, inputs, task=TASK, labels=None, stack=(), cache="", seed=0):
+def fit(load, recipe, inputs, task=TASK, labels=None, stack=(), cache=(), seed=0):
     """Returns the student trained on labels that follow the parity of the first word."""
     if labels is None:
         labels = torch.eye(2)[torch.tensor([int(t.split()[0]) % 2 for t in inputs.text])]

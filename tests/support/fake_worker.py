@@ -22,9 +22,9 @@ from w2s_bench.jobs import Cost, Job
 def run(folder: str) -> None:
     """Does the job in a folder."""
     place = Path(folder)
-    assert Path.cwd() == place.resolve()
+    assert Path.cwd() == place.resolve() / "tmp"
     job = Job.read(place)
-    diary = Path(job.cache) / "diary"
+    diary = place.parent.parent / "workers" / "diary"
     diary.mkdir(exist_ok=True)
     reach = {p.relative_to(place).as_posix() for p in place.rglob("*") if p.is_file()}
     own = [job.entry, *job.mitigations]
@@ -43,7 +43,6 @@ def run(folder: str) -> None:
     if where not in ("", job.stage):
         fault = ""
     out = place / "out"
-    out.mkdir()
     misbehave(fault, place)
     if job.stage == "supervise":
         supervise(job, place, fault)
@@ -74,7 +73,9 @@ def misbehave(fault: str, place: Path) -> None:
         neighbour(workers, alive=False)
         assert all(lives(int(p.name.split("-")[1])) for p in workers.glob("daemon-*"))
     if fault == "raise":
-        exchange.write_json(place / "error.json", {"message": "trick raised ValueError: no", "traceback": "Trace ..."})
+        exchange.write_json(
+            place / "out" / "error.json", {"message": "trick raised ValueError: no", "traceback": "Trace ..."}
+        )
         sys.exit(1)
     if fault == "uncaught":
         print("words before the end", file=sys.stderr)
@@ -89,7 +90,7 @@ def misbehave(fault: str, place: Path) -> None:
         os.kill(os.getpid(), 9)
     if fault == "full":
         message = "OSError: [Errno 28] No space left on device"
-        exchange.write_json(place / "error.json", {"message": message, "traceback": ""})
+        exchange.write_json(place / "out" / "error.json", {"message": message, "traceback": ""})
         sys.exit(1)
     if fault == "hang":
         import subprocess

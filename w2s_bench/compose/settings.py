@@ -74,7 +74,11 @@ RANGES: dict[str, dict[str, Check]] = {
         "max_length": POSITIVE,
         "replicate": AT_LEAST_0,
     },
-    "engine": {"workers": AT_LEAST_0, "timeout_s": POSITIVE},
+    "engine": {
+        "workers": AT_LEAST_0,
+        "timeout_s": POSITIVE,
+        "confine": one_of("auto", "required", "off"),
+    },
     "hardware": {"threads": POSITIVE},
 }
 """Allowed values of the harness's options."""

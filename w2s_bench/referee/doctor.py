@@ -16,9 +16,11 @@ from pathlib import Path
 
 import w2s_bench
 from w2s_bench.compose.settings import cache_folder, store_folder
+from w2s_bench.referee import confinement
 from w2s_bench.referee.artefacts import size_by_kind
 from w2s_bench.referee.engines import cores
 from w2s_bench.referee.provenance import gpu, version_of
+from w2s_bench.referee.walls import in_force
 
 LOW_DISK = 2 << 30
 """Bytes of free space below which a sweep may not end."""
@@ -44,6 +46,7 @@ def examine(store: str | None = None) -> list[Finding]:
         _folder("cache", cache_folder(), "W2S_CACHE"),
         _cache_content(Path(cache_folder())),
         *_plugins(),
+        confined_workers(),
         _hub(),
     ]
 
@@ -115,6 +118,20 @@ def _plugins() -> list[Finding]:
         Finding(f"plugin {b.name}", "wrong", b.reason, f"mend or uninstall {b.distribution}") for b in registry.broken
     ]
     return [Finding("plugins", "ok", counts), *broken]
+
+
+def confined_workers() -> Finding:
+    """Returns what this kernel can keep workers from."""
+    version = confinement.abi()
+    description = in_force("auto", walled=True)
+    if not version:
+        remedy = "plugins can read and change what you can: read their code, or run them on Linux 6.12 or newer"
+        return Finding("confined workers", "note", description, remedy)
+    if version < confinement.WHOLE:
+        walls = "files and TCP" if version >= 4 else "files"
+        remedy = "Linux 6.12 or newer confines signals and sockets too"
+        return Finding("confined workers", "note", f"{description}: {walls} alone", remedy)
+    return Finding("confined workers", "ok", f"{description}: files, TCP, signals, abstract sockets")
 
 
 def _hub() -> Finding:

@@ -9,16 +9,18 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from w2s_bench import exchange
 from w2s_bench.errors import UsageError, W2SError
 from w2s_bench.referee import server
+from w2s_bench.referee.confinement import Walls
 from w2s_bench.referee.environment import HIDDEN, of_workers
 from w2s_bench.registry import loading
 from w2s_bench.store.escape import GuardedStream, of_error
@@ -57,9 +59,11 @@ class Engine(Protocol):
     """What the sweep needs of an engine."""
 
     slots: int
+    walled: ClassVar[bool]
+    """Whether what it starts is a process of its own, which walls can be put around."""
 
-    def submit(self, key: str, target: str, folder: Path) -> None:
-        """Starts `target` (`module:function`) on a job folder."""
+    def submit(self, key: str, target: str, folder: Path, walls: Walls | None) -> None:
+        """Starts `target` (`module:function`) on a job folder, within walls where there are any."""
 
     def wait(self, seconds: float) -> list[Ended]:
         """Returns what has ended, waiting at most so long for the first."""
@@ -92,9 +96,10 @@ def cores() -> int:
 def read_failure(folder: Path) -> tuple[str | None, str]:
     """Returns the message of a worker's error.json, if there is one, and the details for a developer."""
     message, details = None, ""
-    if os.path.lexists(folder / "error.json"):
+    left = folder / "out" / "error.json"
+    if os.path.lexists(left):
         try:
-            error = exchange.read_json(folder / "error.json")
+            error = exchange.read_json(left)
             message, details = error["message"].strip() or None, str(error.get("traceback", ""))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
             message, details = f"left an error.json that cannot be read: {of_error(problem)}", ""
@@ -127,14 +132,15 @@ class LocalEngine:
     _next: int = 0
     _ready: bool = False
     _pending: bytes = b""
+    walled: ClassVar[bool] = True
 
-    def submit(self, key: str, target: str, folder: Path) -> None:
+    def submit(self, key: str, target: str, folder: Path, walls: Walls | None) -> None:
         """Starts `target` on a job folder; the first call starts the server."""
         if self._server is None:
             self._start()
         self._next += 1
         self._workers[self._next] = _Worker(key, folder, time.monotonic(), float("inf"))
-        self._ask(id=self._next, target=target, folder=str(folder))
+        self._ask(id=self._next, target=target, folder=str(folder), walls=walls and asdict(walls))
 
     def wait(self, seconds: float) -> list[Ended]:
         """Returns what has ended, waiting at most so long for the first."""
@@ -243,22 +249,23 @@ def _logged(log: Path) -> Iterator[None]:
 
 
 class InlineEngine:
-    """Runs each stage in this process, at once: for a debugger. No isolation and no time limit."""
+    """Runs each stage in this process, at once: for a debugger. No isolation, no walls and no time limit."""
 
     slots = 1
+    walled: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self._ended: list[Ended] = []
 
-    def submit(self, key: str, target: str, folder: Path) -> None:
-        """Runs `target` on a job folder, in that folder and without the variables that workers do not see."""
-        kept, here, started = dict(os.environ), os.getcwd(), time.monotonic()
+    def submit(self, key: str, target: str, folder: Path, walls: Walls | None) -> None:
+        """Runs `target` on a job folder, without the variables that workers do not see."""
+        kept, here, temporary, started = dict(os.environ), os.getcwd(), tempfile.tempdir, time.monotonic()
         code: Any = 0
         trace = ""
         try:
             for name in HIDDEN:
                 os.environ.pop(name, None)
-            os.chdir(folder)
+            server.settle(str(folder))
             with _logged(folder / "log.txt"):
                 server.call(target, str(folder))
         except SystemExit as end:
@@ -267,6 +274,7 @@ class InlineEngine:
             code, trace = of_error(error), traceback.format_exc()
         finally:
             os.chdir(here)
+            tempfile.tempdir = temporary
             os.environ.clear()
             os.environ.update(kept)
         message, details = read_failure(folder)

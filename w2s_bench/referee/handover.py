@@ -97,7 +97,8 @@ def fill(
     artefacts: Mapping[str, Artefact],
     run: Run,
     plugins: list[str],
-    workers: Path,
+    installed: list[str],
+    shelves: list[Path],
 ) -> None:
     """Writes job.json and in/ for a stage, out of the artefacts of its needs; Damaged where one of them is."""
     inputs = folder / "in"
@@ -125,18 +126,19 @@ def fill(
     Job(
         stage=stage.kind,
         task=prepared.task(stage.task.name),
-        entry=_absolute(stage.entry),
+        entry=absolute(stage.entry),
         seed=stage.seed,
         recipe=stage.recipe,
-        mitigations=tuple(_absolute(e) for e in stage.mitigations),
-        supervisors=tuple(_absolute(e) for e in stage.supervisors),
-        intermediate={k: _absolute(e) for k, e in stage.intermediate.items()},
+        mitigations=tuple(absolute(e) for e in stage.mitigations),
+        supervisors=tuple(absolute(e) for e in stage.supervisors),
+        intermediate={k: absolute(e) for k, e in stage.intermediate.items()},
         supervision=stage.supervision,
         students=dict(stage.students),
         hardware=dict(run.hardware),
         trainer=dict(run.trainer),
         plugins=tuple(plugins),
-        cache=str(workers),
+        installed=tuple(installed),
+        cache=tuple(map(str, shelves)),
     ).write(folder)
 
 
@@ -149,7 +151,7 @@ def _write_votes(inputs: Path, supervised: list[Artefact]) -> None:
         artefact.copy_to(inputs / "supervisors" / str(k), "supervisor")
 
 
-def _absolute(entry: Entry) -> Entry:
+def absolute(entry: Entry) -> Entry:
     """Returns the entry with paths that are right in a worker's folder too."""
     options = {
         k: os.path.abspath(os.path.expanduser(v))

@@ -9,21 +9,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from w2s_bench import events
+from w2s_bench import events, exchange
 from w2s_bench.cells import Run
 from w2s_bench.errors import W2SError
 from w2s_bench.jobs import Cost
-from w2s_bench.referee import handover, prepare
+from w2s_bench.referee import handover, prepare, walls
 from w2s_bench.referee.artefacts import Artefact, Cache, Damaged
 from w2s_bench.referee.disk import explained, remove
 from w2s_bench.referee.engines import OUTPUT, Ended, Engine
 from w2s_bench.referee.plan import Plan, PlannedCell, Stage
 from w2s_bench.referee.progress import Progress
 from w2s_bench.referee.provenance import without_machine
-from w2s_bench.referee.records import Recorder
+from w2s_bench.referee.records import WALLS, Recorder, confinement_of
 from w2s_bench.referee.schedule import DAMAGES, Schedule
-from w2s_bench.referee.sources import Changed, Sources
+from w2s_bench.referee.shelves import shelves_of, take_in
+from w2s_bench.referee.sources import Changed, Sources, plugins_of
 from w2s_bench.referee.store import RunningMarker, Store
+from w2s_bench.referee.walls import is_confined
 from w2s_bench.store.escape import plain
 
 FULL = "No space left on device"
@@ -39,8 +41,9 @@ class Loop:
         self.settings, self.registry, self.stages = run, registry, plan.stages
         self.cache, self.engine, self.progress, self.marker = cache, engine, progress, marker
         self.worker = worker
-        self.plugins = list(registry.extra) or list(run.plugins)
-        self.recorder = Recorder(run, registry, store)
+        self.confined = walls.in_force(str(run.engine.get("confine", "auto")), engine.walled)
+        self.reach = walls.Reach(run, registry, plan, cache.root)
+        self.recorder = Recorder(run, registry, store, self.confined)
         self.sources = Sources(registry, plan)
         self.schedule = Schedule(plan)
         self.began = time.monotonic()
@@ -56,7 +59,7 @@ class Loop:
 
     def run(self) -> None:
         """Returns when every cell has a record."""
-        cached = {d: artefact for d, s in self.stages.items() if (artefact := self.cache.find(s)) is not None}
+        cached = {d: artefact for d, s in self.stages.items() if (artefact := self.find(s)) is not None}
         self.registry.observe(events.RunStarted(len(self.schedule.cells), len(self.stages), len(cached)))
         for digest, artefact in cached.items():
             self.finished(digest, artefact, None)
@@ -80,7 +83,7 @@ class Loop:
             if not self.cache.lock(stage):
                 self.schedule.defer(stage.digest)
                 continue
-            artefact = self.cache.find(stage)  # another process may have computed it meanwhile
+            artefact = self.find(stage)  # another process may have computed it meanwhile
             if artefact is not None:
                 self.cache.unlock(stage)
                 self.finished(stage.digest, artefact, None)
@@ -91,26 +94,41 @@ class Loop:
                 self.cache.unlock(stage)
                 self.reopen(damage)
 
+    def find(self, stage: Stage) -> Artefact | None:
+        """Returns the cached artefact; None where it is not there, or comes of no walls though they are required."""
+        artefact = self.cache.find(stage)
+        required = self.settings.engine.get("confine") == "required"
+        return None if artefact and required and not is_confined(confinement_of(artefact)) else artefact
+
     def start(self, stage: Stage) -> None:
+        plugins, installed = self.registry.brought_by(plugins_of(stage))
+        shelved = shelves_of(stage, self.registry, self.cache.workers)
         with explained("cache", self.cache.root):
             if stage.kind == "prepare":
                 folder, target = self.cache.secret_folder(), prepare.TARGET
-                prepare.write_order(folder, stage, self.plugins)
+                prepare.write_order(folder, stage, plugins, installed)
             else:
                 folder, target = self.cache.job_folder(), self.worker
                 try:
                     artefacts = self.schedule.artefacts
                     prepared = self.read_prepared(artefacts[stage.needs[0]])
-                    handover.fill(folder, stage, prepared, artefacts, self.settings, self.plugins, self.cache.workers)
+                    handover.fill(folder, stage, prepared, artefacts, self.settings, plugins, installed, shelved)
                     self.prepared[stage.digest] = prepared
                     for note in prepared.info["notes"]:
                         self.progress.note(f"task {stage.task.name}: {note}")
                 except Damaged:
                     remove(folder)
                     raise
+            for name in walls.FOLDERS:
+                (folder / name).mkdir()
+        within = None
+        if is_confined(self.confined):
+            for problem in self.reach.fetch(stage):
+                self.progress.note(problem)
+            within = self.reach.of(stage, folder, shelved)
         self.folders[stage.digest] = folder
         self.progress.started(stage)
-        self.engine.submit(stage.digest, target, folder)
+        self.engine.submit(stage.digest, target, folder, within)
 
     def ended(self, ended: Ended) -> None:
         stage, folder, prepared = (
@@ -124,7 +142,10 @@ class Loop:
             try:
                 self.check(stage, folder, ended, prepared)
                 with explained("cache", self.cache.root):
-                    artefact = self.cache.keep(stage, folder / "out", handover.OUTPUTS[stage.kind])
+                    remove(folder / "out" / WALLS)  # whatever the worker left there
+                    exchange.write_json(folder / "out" / WALLS, self.confined)
+                    artefact = self.cache.keep(stage, folder / "out", (*handover.OUTPUTS[stage.kind], WALLS))
+                    take_in(stage, self.registry, self.cache.workers, folder)
             except Changed:
                 raise
             except Damaged as removed:

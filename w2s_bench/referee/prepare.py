@@ -1,6 +1,6 @@
 """The prepare stage, in a process of its own: a task plugin's splits, checked and written, truth apart from inputs.
 
-    prepare.json             what to do: {"task", "options", "seed", "plugins", "cwd"}
+    prepare.json             what to do: {"task", "options", "seed", "plugins", "installed", "cwd"}
     out/inputs/<split>.parquet, out/truth/<split>.npy, out/info.json
 
 What a task must see to itself, because no check can: neither the order of a split nor the ids may derive from the
@@ -29,10 +29,10 @@ from w2s_bench.store.paths import strip_local_paths
 TARGET = "w2s_bench.referee.prepare:run"
 
 
-def write_order(folder: Path, stage: Stage, plugins: list[str]) -> None:
+def write_order(folder: Path, stage: Stage, plugins: list[str], installed: list[str]) -> None:
     """Writes what `run` needs into a new folder."""
-    order = {"task": stage.task.name, "options": stage.task.options, "seed": stage.seed}
-    exchange.write_json(folder / "prepare.json", order | {"plugins": plugins, "cwd": os.getcwd()})
+    order = {"task": stage.task.name, "options": stage.task.options, "seed": stage.seed, "cwd": os.getcwd()}
+    exchange.write_json(folder / "prepare.json", order | {"plugins": plugins, "installed": installed})
 
 
 def run(folder: str) -> None:
@@ -47,7 +47,7 @@ def prepare(folder: Path) -> None:
     order = exchange.read_json(folder / "prepare.json")
     os.chdir(order["cwd"])  # paths among the options are as the user typed them
     name = order["task"]
-    registration = load(order["plugins"]).get("task", name)
+    registration = load(order["plugins"], order["installed"]).get("task", name)
     try:
         task = registration.build(order["options"])
         sizes, n_unlabelled = sizes_of(order["options"]), order["options"].get("n_unlabelled", 0)

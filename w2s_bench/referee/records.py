@@ -22,12 +22,20 @@ from w2s_bench.registry.stacking import needs_truth
 from w2s_bench.store.escape import bounded, of_error, plain
 from w2s_bench.store.paths import strip_local_paths
 
+WALLS = "walls.json"
+"""Of an artefact: the text that says what its worker was confined by, written by the referee."""
+
+
+def confinement_of(artefact: Artefact) -> str:
+    """Returns what an artefact says of its worker; Damaged where it cannot be read."""
+    return artefact.load(WALLS, exchange.parse_json) if WALLS in artefact.manifest else "none: not noted"
+
 
 class Recorder:
     """Scores cells and writes their records into one store."""
 
-    def __init__(self, run: Run, registry: Any, store: Store) -> None:
-        self.run, self.registry, self.store = run, registry, store
+    def __init__(self, run: Run, registry: Any, store: Store, confined: str) -> None:
+        self.run, self.registry, self.store, self.confined = run, registry, store, confined
         # Cells share their task, supervisors and ceiling.
         self._truth = functools.lru_cache(maxsize=16)(_Truth)
         self._votes = functools.lru_cache(maxsize=64)(_votes)
@@ -72,6 +80,7 @@ class Recorder:
             "task_fingerprint": plain(info["fingerprint"], 200),
             "task_notes": info["notes"],
             "backbones": backbones,
+            "confined": "; ".join(sorted({confinement_of(artefacts[digest]) for digest in cell.stages})),
         }
         self.store.write_record(record)
         computed.difference_update(cell.stages)
@@ -112,9 +121,10 @@ class Recorder:
             "track": "uses-ground-truth" if sighted else "weak-labels-only",
             "status": status,
             "reason": reason,
-            "provenance": of_cell(
-                cell.cell, self.registry, cell.command, str(self.run.hardware.get("accelerator", "cpu"))
-            ),
+            "provenance": {
+                **of_cell(cell.cell, self.registry, cell.command, str(self.run.hardware.get("accelerator", "cpu"))),
+                "confined": self.confined,
+            },
         }
 
 

@@ -1,10 +1,11 @@
 """The process that worker processes are forked from: it has imported the heavy libraries and run nothing.
 
-Started by `engines.LocalEngine`. It reads one JSON object a line, {"id", "target", "folder"} or {"kill": id}, and
-writes {"ready"}, then {"id", "pid"} and {"id", "status", "memory"} (wait status, peak bytes) for each worker. A worker
-leads a session of its own in its own folder. What it started ends with it, before its status is written (Linux: all
-descendants, elsewhere those of its process group). This process ends, and takes the workers along, when its standard
-input closes, which a killed referee sees to. Killed itself, it leaves that to its guard, the process that it came from.
+Started by `engines.LocalEngine`. It reads one JSON object a line, {"id", "target", "folder", "walls"} or {"kill": id},
+and writes {"ready"}, then {"id", "pid"} and {"id", "status", "memory"} (wait status, peak bytes) for each worker. A
+worker leads a session of its own, within its walls where they are not null. What it started ends with it, before its
+status is written (Linux: all descendants, elsewhere those of its process group). This process ends, and takes the
+workers along, when its standard input closes, which a killed referee sees to. Killed itself, it leaves that to its
+guard, the process that it came from.
 
 Not multiprocessing's fork server: that one runs the parent's main script again in each child, leaves children alive
 when the parent is killed, and says nothing about what a child used.
@@ -14,11 +15,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.machinery
 import json
 import os
 import select
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -26,6 +29,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from w2s_bench import hub
+from w2s_bench.referee import confinement
 from w2s_bench.referee.processes import adopt_orphans, kill_children
 
 BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from w2s_bench.referee import server; "
@@ -116,12 +121,12 @@ class _Server:
                 if number == request["kill"]:
                     _kill(pid)
             return
-        start: Callable[[str, str], int] = self.fork if self.may_fork else self.spawn
-        pid = start(request["target"], request["folder"])
+        start: Callable[[str, str, Any], int] = self.fork if self.may_fork else self.spawn
+        pid = start(request["target"], request["folder"], request["walls"])
         self.workers[pid] = request["id"]
         self.say(id=request["id"], pid=pid)
 
-    def fork(self, target: str, folder: str) -> int:
+    def fork(self, target: str, folder: str, walls: Any) -> int:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # native threads that know how to be forked
             pid = os.fork()
@@ -132,14 +137,14 @@ class _Server:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for handle in (self.requests, self.answers, self.wakeup_read, self.wakeup_write):
                 os.close(handle)
-            run_worker(target, folder)
+            run_worker(target, folder, walls)
         finally:
             os._exit(1)  # never back into the server's loop
         return 0
 
-    def spawn(self, target: str, folder: str) -> int:
-        code = BOOT + "server.run_worker(*sys.argv[2:])"
-        arguments = [sys.executable, "-c", code, json.dumps(sys.path), target, folder]
+    def spawn(self, target: str, folder: str, walls: Any) -> int:
+        code = BOOT + "server.run_worker(*sys.argv[2:4], json.loads(sys.argv[4]))"
+        arguments = [sys.executable, "-c", code, json.dumps(sys.path), target, folder, json.dumps(walls)]
         return os.posix_spawn(sys.executable, arguments, os.environ)  # a Popen would wait for it, and so would `reap`
 
     def reap(self) -> None:
@@ -155,18 +160,29 @@ class _Server:
             self.say(id=number, status=status, memory=memory)
 
 
-def run_worker(target: str, folder: str) -> None:
-    """Never returns: runs the target on the folder as a worker process of its own, then ends the process."""
+def run_worker(target: str, folder: str, walls: dict[str, Any] | None) -> None:
+    """Never returns: runs the target on the folder as a worker process of its own, then ends the process.
+
+    `walls` are those of `confinement.Walls`, None for none.
+    """
     parent = os.getppid()
     code = 1
     try:
         os.setsid()
         adopt_orphans()
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        os.chdir(folder)
-        log = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        log = os.open(os.path.join(folder, "log.txt"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(log, 1)
         os.dup2(log, 2)
+        os.close(log)
+        settle(folder)
+        if walls is not None:
+            importlib.machinery.PathFinder.find_spec(
+                "w2s_nothing", sys.path
+            )  # lists folders that walls may not let list
+            if not walls["connect"]:
+                hub.go_offline()
+            confinement.enter(confinement.Walls(**walls))
         threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
         call(target, folder)
         code = 0
@@ -179,6 +195,14 @@ def run_worker(target: str, folder: str) -> None:
             with contextlib.suppress(Exception):
                 stream.flush()
         os._exit(code)
+
+
+def settle(folder: str) -> None:
+    """Makes a job folder's `tmp` this process's working directory and the place of its temporary files."""
+    scratch = os.path.join(folder, "tmp")
+    os.makedirs(scratch, exist_ok=True)
+    os.chdir(scratch)
+    os.environ["TMPDIR"] = tempfile.tempdir = scratch
 
 
 def _die_with(parent: int) -> None:

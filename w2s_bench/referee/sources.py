@@ -23,19 +23,20 @@ class Sources:
     """The files of the plugins that a plan uses, as they were when it was made."""
 
     def __init__(self, registry: Any, plan: Plan) -> None:
-        keys = {key for stage in plan.stages.values() for key in _plugins(stage)}
+        keys = {key for stage in plan.stages.values() for key in plugins_of(stage)}
         self._files: dict[tuple[str, str], tuple[Path, ...]] = {key: registry.get(*key).source.files for key in keys}
         self._stamps = {path: _stamp(path) for files in self._files.values() for path in files}
 
     def check(self, stage: Stage) -> None:
         """Raises Changed where a plugin of a stage that has just run was edited since it was planned."""
-        for key in _plugins(stage):
+        for key in plugins_of(stage):
             for path in self._files[key]:
                 if _stamp(path) != self._stamps[path]:
                     raise Changed(f"the source of {key[0]} {key[1]!r}, {path},")
 
 
-def _plugins(stage: Stage) -> list[tuple[str, str]]:
+def plugins_of(stage: Stage) -> list[tuple[str, str]]:
+    """Returns (kind, name) of the entries that a stage's worker runs."""
     kind = {"prepare": "task", "supervise": "supervisor"}.get(stage.kind, "student")
     return [
         (kind, stage.entry.name),

@@ -12,7 +12,7 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -69,14 +69,16 @@ def our_version() -> str:
     return w2s_bench.__version__
 
 
-def discover(extra: Sequence[str]) -> Iterator[LoadedPlugin | Broken]:
+def discover(extra: Sequence[str], installed: Collection[str] | None = None) -> Iterator[LoadedPlugin | Broken]:
     """Yields every plugin in the order in which it is registered: built-ins, entry points, W2S_PLUGINS, `extra`.
+
+    Where `installed` is not None, of the entry points only those of these names.
 
     Where W2S_PLUGINS is set and empty, no installed distribution is loaded: built-ins and `extra` alone. With
     W2S_TRACE_PLUGINS=1 each plugin gets a line on stderr: how long it took, what it is and where it comes from.
     """
     began = time.perf_counter()
-    for result in _discovered(extra):
+    for result in _discovered(extra, installed):
         result = replace(result, name=plain(result.name, 200), distribution=plain(result.distribution, 100))
         if isinstance(result, LoadedPlugin):
             result = replace(result, version=plain(result.version, 50))
@@ -93,13 +95,14 @@ def is_traced() -> bool:
     return os.environ.get("W2S_TRACE_PLUGINS", "") not in ("", "0")
 
 
-def _discovered(extra: Sequence[str]) -> Iterator[LoadedPlugin | Broken]:
+def _discovered(extra: Sequence[str], installed: Collection[str] | None) -> Iterator[LoadedPlugin | Broken]:
     for name in built_ins():
         yield _module(name, OURS, our_version())
     named = os.environ.get("W2S_PLUGINS")
     points = () if named == "" else importlib.metadata.entry_points(group=GROUP)
     for point in sorted(points, key=lambda p: (p.dist.name if p.dist else "", p.name)):
-        yield _entry_point(point)
+        if installed is None or plain(point.value, 200) in installed:
+            yield _entry_point(point)
     from_environment = [p.strip() for p in (named or "").split(",")]
     seen: set[str] = set()
     for name, strict in [*((p, False) for p in from_environment), *((p, True) for p in extra)]:

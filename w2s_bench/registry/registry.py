@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -251,6 +251,13 @@ class Registry:
             self.suites[name] = Path(path)
             self._origin["suite", name] = loaded
 
+    def brought_by(self, keys: Iterable[tuple[str, str]]) -> tuple[list[str], list[str]]:
+        """Returns what `load` needs for these entries, by (kind, name): paths and modules, and installed plugins."""
+        loaded = [self._origin[key] for key in keys]
+        requested = dict.fromkeys(one.requested for one in loaded if one.requested)
+        others = dict.fromkeys(one.name for one in loaded if not one.requested and one.distribution != loading.OURS)
+        return list(requested), list(others)
+
     def requested(self, kind: str, name: str) -> str | None:
         """Returns the path or module that brought an entry, where the user named it; None for what loads by itself."""
         loaded = self._origin.get((kind, name))
@@ -262,11 +269,14 @@ class Registry:
         return (loaded.distribution, loaded.version) if loaded else (loading.OURS, loading.our_version())
 
 
-def load(extra: Sequence[str] = ()) -> Registry:
-    """Returns the registry of built-ins, installed distributions, W2S_PLUGINS and `extra` paths or modules."""
+def load(extra: Sequence[str] = (), installed: Collection[str] | None = None) -> Registry:
+    """Returns the registry of built-ins, installed distributions, W2S_PLUGINS and `extra` paths or modules.
+
+    `installed` names the plugins of installed distributions that are loaded, None all.
+    """
     registry = Registry()
     registry.suites.update(loading.built_in_suites())
-    for result in loading.discover(extra):
+    for result in loading.discover(extra, installed):
         if isinstance(result, Broken):
             registry.broken.append(result)
         else:

@@ -26,7 +26,14 @@ RECORD: dict[str, Any] = {
         "supervisor_calls": float,
         "stages": STAGES,
     },
-    "provenance": {"finished": str, "command": str, "git": {}, "host": {}, "plugins": [{"name": str}]},
+    "provenance": {
+        "finished": str,
+        "command": str,
+        "git": {},
+        "host": {},
+        "plugins": [{"name": str}],
+        "confined": str,
+    },
     "predictions": FILE,
     "scores": FILE,
 }

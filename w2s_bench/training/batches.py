@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -125,17 +125,22 @@ def content_of(text: str) -> str:
 
 
 def cached_array(
-    folder: str, key: str, names: Collection[str], make: Callable[[], dict[str, np.ndarray]]
+    folders: Sequence[str], key: str, names: Collection[str], make: Callable[[], dict[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
-    """Returns the arrays of these names kept under `key`, made and kept where they are not there or damaged."""
-    if not folder:
-        return make()
-    path = Path(folder) / f"{key}.npz"
-    with contextlib.suppress(Exception), np.load(path, allow_pickle=False) as file:  # they raise a dozen kinds
-        return {name: file[name] for name in names}
+    """Returns the arrays of these names kept under `key` in one of the folders.
+
+    They are made, and kept in the first folder, where they are in none, or damaged.
+    """
+    for folder in folders:
+        with (
+            contextlib.suppress(Exception),  # they raise a dozen kinds
+            np.load(Path(folder) / f"{key}.npz", allow_pickle=False) as file,
+        ):
+            return {name: file[name] for name in names}
     arrays = make()
-    with contextlib.suppress(OSError):  # a folder is in its place, or the disk is full: the cache does without
-        exchange.write_arrays(path, **arrays)
+    if folders:
+        with contextlib.suppress(OSError):  # a folder is in its place, or the disk is full: the cache does without
+            exchange.write_arrays(Path(folders[0]) / f"{key}.npz", **arrays)
     return arrays
 
 
@@ -172,7 +177,7 @@ class Tokens:
         return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
 
 
-def tokenise(inputs: Inputs, backbone: Backbone, max_length: int, cache: str = "") -> Tokens:
+def tokenise(inputs: Inputs, backbone: Backbone, max_length: int, cache: Sequence[str] = ()) -> Tokens:
     """Returns the tokens of a split, cut at `max_length` and at what the backbone takes."""
     limit = min(max_length, backbone.max_length or max_length)
 

@@ -79,7 +79,7 @@ class CrossFit:
                 "cost": np.array([*counts, time.perf_counter() - started]),
             }
 
-        cache = self.stage.cache if "strong" in self.stage.keys else ""
+        cache = self.stage.cache if "strong" in self.stage.keys else ()
         arrays = cached_array(cache, key, ("probabilities", "cost"), fit)
         *counts, seconds = arrays["cost"].tolist()
         for name, count in zip(COUNTED, counts, strict=True):

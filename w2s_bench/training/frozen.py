@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,15 @@ from w2s_bench.training.shelf import Shelf
 
 
 class FrozenFeatures:
-    """A frozen body's features of texts: each text is read once a machine, where `cache` names a folder.
+    """A frozen body's features of texts: each text is read once a machine, where `cache` names folders.
 
     `identity` is all that the features depend on beside the texts and the weights; `read` computes them [n, H], each
     text's whatever others it is read with.
     """
 
-    def __init__(self, body: torch.nn.Module, identity: Any, read: Callable[[list[str]], Tensor], cache: str) -> None:
+    def __init__(
+        self, body: torch.nn.Module, identity: Any, read: Callable[[list[str]], Tensor], cache: Sequence[str]
+    ) -> None:
         self.body, self.identity, self.read, self.cache = body, identity, read, cache
         self._splits: dict[int, tuple[Inputs, Tensor]] = {}
 
@@ -41,7 +43,7 @@ class FrozenFeatures:
     @functools.cached_property
     def _shelf(self) -> Shelf:
         key = "features-" + content_key(self.identity, weights_key(self.body))
-        return Shelf(Path(self.cache) / key if self.cache else None)
+        return Shelf(*(Path(folder) / key for folder in self.cache))
 
 
 class Deferred(torch.nn.Module):
@@ -70,7 +72,7 @@ class Deferred(torch.nn.Module):
         return self.network.to(input_ids.device)(input_ids, attention_mask)
 
 
-def deferred(load: Callable[[], Backbone], key: str, cache: str) -> Backbone:
+def deferred(load: Callable[[], Backbone], key: str, cache: Sequence[str]) -> Backbone:
     """Returns the backbone that `load` returns; its network and tokeniser are loaded when they are first used.
 
     The rest of it is kept in the cache under `key`, which must tell the weights and how texts are read.

@@ -52,7 +52,8 @@ class StageContext:
     meter: Meter
     backbones: Mapping[str, tuple[Callable[[int], Backbone], Recipe]]
     """By student name: how to load a fresh body, and how it is finetuned."""
-    cache: str = ""
+    cache: tuple[str, ...] = ()
+    """Folders that are read for features and the like; the first takes what is new. None: nothing is kept."""
     hardware: dict[str, Any] = field(default_factory=lambda: {"accelerator": "cpu"})
     trainer: dict[str, Any] = field(default_factory=dict)
     identities: dict[str, dict[str, str]] = field(default_factory=dict)

@@ -21,13 +21,15 @@ ENTRY = np.dtype([("key", "<u8"), ("sum", "<u4")])
 class Shelf:
     """Any number of pairs of files, each pair with the features of some texts; without a folder, in memory alone.
 
+    Files in all of the folders are read, and new ones go into the first.
+
     `NAME-n.features` has float32 numbers [n, H], mapped into memory; `NAME-n.index` the n entries that they belong to.
     Files never change, and a pair is complete when its index appears: any number of processes may read and add. Which
     pairs some texts are in is noted in `KEY.places`, so that they need not all be opened.
     """
 
-    def __init__(self, folder: Path | None) -> None:
-        self.folder = folder
+    def __init__(self, *folders: Path) -> None:
+        self.folders = folders
         self._known: dict[str, int] = {}
         """Of each pair of files, which of the arrays it is; -1 where it is damaged."""
         self._arrays: list[np.ndarray] = []
@@ -43,7 +45,7 @@ class Shelf:
             self._look(self._noted(keys))
             features, missing = self._gathered(keys)
         if len(missing):
-            self._look(sorted(index.stem for index in self.folder.glob("*.index")) if self.folder else [])
+            self._look(sorted(index.stem for folder in self.folders for index in folder.glob("*.index")))
             features, missing = self._gathered(keys)
             if len(missing):
                 once = {int(keys[i]): texts[i] for i in missing}
@@ -77,31 +79,32 @@ class Shelf:
         self._write(f"{name}.index", entries.tobytes())
 
     def _write(self, name: str, content: bytes) -> None:
-        if self.folder is None:
-            return
-        with contextlib.suppress(OSError):  # a folder is in its place, or the disk is full: the shelf does without
-            self.folder.mkdir(parents=True, exist_ok=True)
-            partial = self.folder / f"{uuid.uuid4().hex}.part"
-            partial.write_bytes(content)
-            os.replace(partial, self.folder / name)
+        for folder in self.folders[:1]:
+            with contextlib.suppress(OSError):  # a folder is in its place, or the disk is full: the shelf does without
+                folder.mkdir(parents=True, exist_ok=True)
+                partial = folder / f"{uuid.uuid4().hex}.part"
+                partial.write_bytes(content)
+                os.replace(partial, folder / name)
 
     def _look(self, names: list[str]) -> None:
         """Takes in those of these pairs of files that are not in yet."""
         came: list[tuple[str, np.ndarray, np.ndarray]] = []
         for name in names:
-            if name not in self._known and self.folder:
+            folder = next((f for f in self.folders if (f / f"{name}.index").is_file()), None)
+            if name not in self._known and folder:
                 self._known[name] = -1
                 with contextlib.suppress(OSError, ValueError):  # damaged or gone: its texts are read again
-                    entries = np.fromfile(self.folder / f"{name}.index", ENTRY)
-                    numbers = np.memmap(self.folder / f"{name}.features", np.float32, "r")
+                    entries = np.fromfile(folder / f"{name}.index", ENTRY)
+                    numbers = np.memmap(folder / f"{name}.features", np.float32, "r")
                     if len(entries) == int(name.rpartition("-")[2]):
                         came.append((name, entries, numbers.reshape(len(entries), -1)))
         self._take_in(came)
 
     def _noted(self, keys: np.ndarray) -> list[str]:
         """Returns the pairs of files that these texts were in when they were last asked for."""
-        with contextlib.suppress(OSError, UnicodeDecodeError):
-            return (self.folder / _note_name(keys)).read_text().split() if self.folder else []
+        for folder in self.folders:
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                return (folder / _note_name(keys)).read_text().split()
         return []
 
     def _note(self, keys: np.ndarray) -> None:

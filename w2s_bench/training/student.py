@@ -41,7 +41,7 @@ class StudentModel(torch.nn.Module):
         recipe: Recipe,
         seed: int,
         meter: Meter,
-        cache: str = "",
+        cache: tuple[str, ...] = (),
         accelerator: str = "cpu",
     ) -> None:
         super().__init__()

@@ -46,9 +46,10 @@ def work(folder: Path) -> None:
     job = Job.read(folder)
     job = replace(job, hardware={"accelerator": "cpu", **job.hardware})
     _prepare_torch(job)
-    registry = load(job.plugins)
+    registry = load(job.plugins, job.installed)
     (folder / "out").mkdir(exist_ok=True)
-    stage = StageContext(job.task, job.seed, Meter(), {}, job.cache, job.hardware, job.trainer, keys=job.students)
+    cache = (str(folder / "cache"), *job.cache) if job.cache else ()
+    stage = StageContext(job.task, job.seed, Meter(), {}, cache, job.hardware, job.trainer, keys=job.students)
     inputs = {p.stem: exchange.read_inputs(p) for p in sorted((folder / "in").glob("*.parquet"))}
     if job.stage == "supervise":
         supervise(job, registry, stage, inputs, folder)
