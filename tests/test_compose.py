@@ -61,7 +61,7 @@ def test_values_reach_their_owner(make):
     assert (cell.protocol.training.epochs, cell.protocol.supervision.batch_size) == (3.0, 16)
     assert cell.protocol.supervision.epochs == Protocol().supervision.epochs
     assert (cell.protocol.metric, run.trainer, run.store) == ("auroc", {"devices": 2}, "there")
-    assert run.engine == {"name": "inline", "workers": 1, "timeout_s": 5.0}
+    assert run.engine == {"name": "inline", "workers": 1, "timeout_s": 5.0, "confine": "auto"}
     assert run.hardware == {"accelerator": "cpu", "threads": 2}
 
 
