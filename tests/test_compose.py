@@ -62,7 +62,7 @@ def test_values_reach_their_owner(make):
     assert cell.protocol.supervision.epochs == Protocol().supervision.epochs
     assert (cell.protocol.metric, run.trainer, run.store) == ("auroc", {"devices": 2}, "there")
     assert run.engine == {"name": "inline", "workers": 1, "timeout_s": 5.0, "confine": "auto"}
-    assert run.hardware == {"accelerator": "cpu", "threads": 2}
+    assert run.hardware == {"accelerator": "cpu", "threads": 2, "card": None}
 
 
 def test_store_and_cache(make, monkeypatch):

@@ -174,6 +174,8 @@ CAUGHT = [
     ("student", "unseeded", "same_seed", r"words.weight differs; draw from torch's stream"),
     ("student", "seeded", "pretrained", r"words.weight differs between two seeds; leave `pretrained` out"),
     ("student", "nameless", "pretrained", r"it has no fingerprint; return a digest"),
+    ("student", "small", "shape", r"it says 700 weights, 800 are loaded; count"),
+    ("student", "halved", "shape", r"layers is 0.5; give a whole number from 1"),
     ("student", "place", "identity", r"/home/me/weights is a place; name the folder"),
     ("student", "texts", "encodes", r"came for 16 texts; return a list of lists of ints"),
     ("others", "deaf", "tells_right_from_wrong", r"both get 0.99; compare the probabilities"),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from w2s_bench.errors import UsageError
+from w2s_bench.estimate.shape import Shape
 from w2s_bench.interfaces import Backbone
 
 STEPS, BATCH = 6000, 256
@@ -83,6 +85,26 @@ def read_card(folder: Path) -> dict:
     """Returns what is known about a rung's pretraining, {} where it has no card."""
     card = folder / "card.json"
     return json.loads(card.read_text()) if card.is_file() else {}
+
+
+def shape_of(folder: Path, layers: int | None = None) -> Shape:
+    """Returns the size of a rung, or of it with its first `layers` alone, read off the header of its weights."""
+    from safetensors import safe_open
+
+    config = json.loads((folder / "config.json").read_text())
+    layers = config["n_layer"] if layers is None else layers
+    left_out = tuple(f"transformer.h.{k}." for k in range(layers, config["n_layer"]))
+    with safe_open(folder / "model.safetensors", "np") as stored:
+        names = [name for name in stored.keys() if not name.startswith(left_out)]  # noqa: SIM118
+        sizes = [stored.get_slice(name).get_shape() for name in names]
+    return Shape(
+        weights=sum(math.prod(size) for size in sizes),
+        layers=layers,
+        hidden=config["n_embd"],
+        vocabulary=config["vocab_size"],
+        positions=config["n_positions"],
+        name=f"ladder {folder.name}",
+    )
 
 
 def load_backbone(folder: Path) -> Backbone:

@@ -59,11 +59,11 @@ def load_backbone(
     from w2s_bench.training.pooling import Language, Pooled, is_causal, width_of
 
     name = identity["name"]
-    with _quiet():
+    with quiet():
         try:
             config = AutoConfig.from_pretrained(model, revision=revision)
             tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
-            loaded, report = _class_for(config).from_pretrained(
+            loaded, report = class_for(config).from_pretrained(
                 model,
                 revision=revision,
                 config=config,
@@ -74,9 +74,9 @@ def load_backbone(
             raise W2SError(
                 f"{option}={name} cannot be loaded as a model with its tokeniser: {hub.one_line(error)}"
             ) from error
-    network = _reader(loaded.base_model)
+    network = reader(loaded.base_model)
     if options.layers:
-        _cut(network, options.layers, f"{option.partition('.')[0]}.layers={options.layers}")
+        keep_layers(network, options.layers, f"{option.partition('.')[0]}.layers={options.layers}")
     absent = [key for key in report["missing_keys"] if not key.startswith(("pooler.", "decoder."))]
     if absent:
         raise W2SError(
@@ -163,7 +163,7 @@ def _writing(tokenizer: Any) -> dict[str, Any]:
     return {"decode": decode, "end_id": tokenizer.eos_token_id, "encode_answers": encode_answers}
 
 
-def _class_for(config: PreTrainedConfig) -> Any:
+def class_for(config: PreTrainedConfig) -> Any:
     """Returns the class that loads a model: with its output layer, where the folder is a causal language model's."""
     from transformers import AutoModel, AutoModelForCausalLM
 
@@ -171,7 +171,7 @@ def _class_for(config: PreTrainedConfig) -> Any:
     return AutoModelForCausalLM if whole and type(config) in AutoModelForCausalLM._model_mapping else AutoModel
 
 
-def _cut(network: PreTrainedModel, layers: int, what: str) -> None:
+def keep_layers(network: PreTrainedModel, layers: int, what: str) -> None:
     """Leaves a network its first layers; UsageError where it has fewer, or none that is recognised."""
     import torch
 
@@ -200,7 +200,7 @@ def _by_template(tokenizer: Any, text: Conversation, name: str, option: str) -> 
         ) from error
 
 
-def _reader(network: PreTrainedModel) -> PreTrainedModel:
+def reader(network: PreTrainedModel) -> PreTrainedModel:
     """Returns the part that reads: an encoder-decoder's encoder, and never the pooler, which nothing here trains."""
     import torch
 
@@ -227,7 +227,7 @@ def positions(network: PreTrainedModel, config: PreTrainedConfig, tokenizer_limi
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keeps bars and reports of loading away: what matters of them is an error here."""
     from transformers.utils import logging
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from w2s_bench import hookimpl, hub
 from w2s_bench.errors import UsageError
+from w2s_bench.estimate.shape import Shape
 from w2s_bench.interfaces import TASK_KINDS, Backbone
-from w2s_bench.plugins.pretrained import loading
+from w2s_bench.plugins.pretrained import loading, sizes
 from w2s_bench.plugins.pretrained.identity import folder_digest
 
 
@@ -30,6 +31,12 @@ class Pretrained:
         """Returns the digest of a local folder, or the name and commit of a model of the hub."""
         identity = self._identity()
         return f"{identity['name']}@{identity.get('revision') or identity['digest']}"
+
+    def shape(self) -> Shape:
+        """Returns the size of the network, out of its configuration alone."""
+        if not self.options.model:
+            raise UsageError(f"{self.role}=hf needs {self.role}.model=NAME_OR_PATH")
+        return sizes.shape_of(self.options, f"{self.role}.model")
 
     def load(self) -> Backbone:
         """Returns a fresh copy of the network, with the tokeniser that came with it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from w2s_bench import hookimpl
+from w2s_bench.estimate.shape import Shape
 from w2s_bench.interfaces import TASK_KINDS, Backbone
 from w2s_bench.plugins.ladder import rungs
 
@@ -51,6 +52,10 @@ class LadderStudent:
     def fingerprint(self) -> str:
         """Returns a digest of the pretrained weights."""
         return rungs.digest(self.folder)
+
+    def shape(self) -> Shape:
+        """Returns the size of the rung."""
+        return rungs.shape_of(self.folder)
 
     def backbone(self, seed: int) -> Backbone:
         """Returns a fresh copy of the rung; `seed` plays no part, for no weight is drawn."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from w2s_bench import hookimpl
 from w2s_bench.errors import UsageError
+from w2s_bench.estimate.shape import Shape
 from w2s_bench.interfaces import Backbone, FitContext
 from w2s_bench.plugins.ladder import rungs
 from w2s_bench.plugins.pretrained.supervisor import FinetunedSupervisor
@@ -50,6 +51,10 @@ class LadderSupervisor(FinetunedSupervisor):
         """Returns the rung as pretrained."""
         return rungs.load_backbone(self.folder)
 
+    def shape(self) -> Shape:
+        """Returns the size of the rung."""
+        return rungs.shape_of(self.folder)
+
     def fingerprint(self) -> str:
         """Returns a digest of the pretrained weights."""
         return rungs.digest(self.folder)
@@ -73,6 +78,10 @@ class TruncatedLadder(LadderSupervisor):
         """How many of the rung's layers are kept, from the first."""
 
     options: Options
+
+    def shape(self) -> Shape:
+        """Returns the size of what is kept of the rung."""
+        return rungs.shape_of(self.folder, self.options.layers)
 
     def backbone(self) -> Backbone:
         """Returns the rung without its last layers."""

@@ -137,6 +137,7 @@ def register_supervisors(register):
 STUDENTS = '''
 import torch
 from w2s_bench import hookimpl
+from w2s_bench.estimate.shape import Shape
 from w2s_bench.interfaces import Backbone
 
 class Body(torch.nn.Module):
@@ -193,6 +194,14 @@ class Nameless(Good):
     """Says that its weights are always the same, but not which."""
     pretrained = True
 
+class Small(Good):
+    """Tells a size that is not its own."""
+    def shape(self): return Shape(weights=700, layers=1, hidden=8, vocabulary=100)
+
+class Halved(Good):
+    """Tells a size that nothing has."""
+    def shape(self): return Shape(weights=800, layers=0.5, hidden=8, vocabulary=100)
+
 class Place(Good):
     """Tells where it lies."""
     identity = {"name": "/home/me/weights"}
@@ -203,7 +212,7 @@ class Texts(Good):
 
 @hookimpl
 def register_students(register):
-    for cls in (Good, Width, Pads, Company, Shares, Unseeded, Seeded, Nameless, Place, Texts):
+    for cls in (Good, Width, Pads, Company, Shares, Unseeded, Seeded, Nameless, Small, Halved, Place, Texts):
         register(cls.__name__.lower(), cls)
 '''
 OTHERS = '''

@@ -15,10 +15,11 @@ from w2s_bench.cli.main import Session
 from w2s_bench.errors import UsageError
 
 if TYPE_CHECKING:
-    from w2s_bench.cells import Run
+    from w2s_bench.cells import Cell, Run
 
 STORE = click.option("--store", metavar="DIR", help="Where records go. [W2S_STORE, else ./w2s-runs]")
 RETRY = click.option("--retry", type=click.Choice(["failed"]), help="Run cells again that failed before.")
+DRY_RUN = click.option("--dry-run", is_flag=True, help="Print commands, hours and memory; run nothing.")
 CONFIG = click.option("--config-dir", "-cd", "config_dir", metavar="DIR", help="Config groups of your own.")
 
 
@@ -31,6 +32,7 @@ def add_commands(cli: click.Group) -> None:
 @click.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
 @click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
 @click.option("-m", "--multirun", is_flag=True, help="A sweep over all values given.")
+@DRY_RUN
 @RETRY
 @STORE
 @CONFIG
@@ -39,6 +41,7 @@ def run(
     session: Session,
     overrides: tuple[str, ...],
     multirun: bool,
+    dry_run: bool,
     retry: str | None,
     store: str | None,
     config_dir: str | None,
@@ -52,6 +55,9 @@ def run(
 
     folders = [config_dir] if config_dir else []
     composed = cells(overrides, multirun, session.registry, folders, store=store, retry_failed=retry is not None)
+    if dry_run:
+        _preview(session, composed)
+        return
     outcome = _carry_out(session, composed)
     where = "" if composed.store == "w2s-runs" else f" --store {shlex.quote(composed.store)}"
     click.echo(f"{outcome.ok + outcome.skipped} of {len(composed.cells)} cells are done; `w2s board{where}` shows them")
@@ -61,7 +67,7 @@ def run(
 @click.command()
 @click.argument("name")
 @click.argument("overrides", nargs=-1)
-@click.option("--dry-run", is_flag=True, help="Print the commands of the cells, run nothing.")
+@DRY_RUN
 @RETRY
 @STORE
 @CONFIG
@@ -84,11 +90,7 @@ def suite(
         chosen, overrides, session.registry, folders, store=store, retry_failed=retry is not None
     )  # fmt: skip
     if dry_run:
-        _announce_trials(session, composed)
-        for command in composed.commands:
-            click.echo(command)
-        click.echo(f"{len(composed.cells)} cells; nothing was run", err=True)
-        click.echo(_power(composed), err=True)
+        _preview(session, composed)
         return
     outcome = _carry_out(session, composed)
     _print_board(composed)
@@ -112,6 +114,19 @@ def _hand_over(
     hydra_cli.show([*overrides, *folder, *(["--multirun"] if multirun else [])], session.registry)
 
 
+def _preview(session: Session, composed: Run) -> None:
+    """Prints the commands of the cells; on stderr what they will take and what they can find."""
+    from w2s_bench.cli import estimate
+
+    trials = _announce_trials(session, composed)
+    for command in composed.commands:
+        click.echo(command)
+    click.echo(f"{len(composed.cells)} cells; nothing was run", err=True)
+    for line in estimate.lines(composed, trials, session.registry):
+        click.echo(line, err=True)
+    click.echo(_power(composed), err=True)
+
+
 def _carry_out(session: Session, composed: Run) -> Any:
     from w2s_bench.api import carry_out
 
@@ -119,13 +134,15 @@ def _carry_out(session: Session, composed: Run) -> Any:
     return carry_out(composed, session.registry)
 
 
-def _announce_trials(session: Session, composed: Run) -> None:
-    if composed.tuning is not None:
-        from w2s_bench.compose.tuning import trials
+def _announce_trials(session: Session, composed: Run) -> list[Cell]:
+    if composed.tuning is None:
+        return []
+    from w2s_bench.compose.tuning import trials
 
-        count = len(trials(composed, composed.tuning, session.registry).cells)
-        seeds = ", ".join(map(str, composed.tuning.seeds))
-        click.echo(f"{count} trials on seeds {seeds} choose the options first, by weak validation labels", err=True)
+    tried = trials(composed, composed.tuning, session.registry).cells
+    seeds = ", ".join(map(str, composed.tuning.seeds))
+    click.echo(f"{len(tried)} trials on seeds {seeds} choose the options first, by weak validation labels", err=True)
+    return tried
 
 
 def _power(composed: Run) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from w2s_bench.errors import UsageError, nearest
+from w2s_bench.estimate.machine import CARDS
 
 PROTOCOL = "it is part of the protocol: set "
 REFUSED_TRAINER = {
@@ -79,7 +80,10 @@ RANGES: dict[str, dict[str, Check]] = {
         "timeout_s": POSITIVE,
         "confine": one_of("auto", "required", "off"),
     },
-    "hardware": {"threads": POSITIVE},
+    "hardware": {
+        "threads": POSITIVE,
+        "card": (lambda v: v is None or v in CARDS, f"no such card is known, one of {', '.join(CARDS)} is expected"),
+    },
 }
 """Allowed values of the harness's options."""
 

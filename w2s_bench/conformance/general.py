@@ -15,6 +15,7 @@ from typing import Any
 from w2s_bench import interfaces
 from w2s_bench.conformance.findings import Failed, Noted, Skipped
 from w2s_bench.errors import UsageError
+from w2s_bench.estimate.shape import Shape
 from w2s_bench.registry import Registration, Registry
 from w2s_bench.registry.options import help_texts
 from w2s_bench.registry.search import space_of
@@ -98,6 +99,26 @@ def light_import(subject: Subject) -> None:
     heavy = _heavy(subject.entry.module)
     if heavy:
         raise Noted(f"it loads {', '.join(heavy)}", "import it inside the methods that use it")
+
+
+def shape_of(subject: Any) -> Shape | None:
+    """Returns the shape that an entry tells, its numbers checked; None where it tells none."""
+    try:
+        made = subject.entry.build(subject.options)
+        shape = made.shape() if hasattr(made, "shape") else None
+    except UsageError as needs:
+        raise Skipped(str(needs)) from None
+    if shape is None and not hasattr(made, "shape"):
+        return None
+    if not isinstance(shape, Shape):
+        raise Failed(f"{type(shape).__name__} came", "return a w2s_bench.estimate.shape.Shape")
+    numbers = {name: value for name, value in vars(shape).items() if name != "name"}
+    for name, value in numbers.items():
+        if not (name == "positions" and value is None) and (type(value) is not int or value < 1):
+            raise Failed(f"{name} is {value!r:.40}", "give a whole number from 1")
+    if not isinstance(shape.name, str):
+        raise Failed(f"name is {shape.name!r:.40}", "give a text")
+    return shape
 
 
 CHECKS = (registers, docstring, options, light_import)

@@ -13,6 +13,7 @@ from torch import Tensor
 from w2s_bench import exchange
 from w2s_bench.cells import entry_recipe
 from w2s_bench.conformance.findings import Failed, Skipped, once
+from w2s_bench.conformance.general import shape_of
 from w2s_bench.conformance.places import RECIPE, SEED, Place, Placed
 from w2s_bench.conformance.trial import streams
 from w2s_bench.errors import UsageError
@@ -146,6 +147,17 @@ def identity(subject: Subject) -> str:
     return ", ".join(f"{k} {v}" for k, v in made.identity.items())[:60] or "empty"
 
 
+def shape(subject: Subject) -> str:
+    """Its shape, where it tells one, is of whole positive numbers, and counts the weights that it loads."""
+    made = shape_of(subject)
+    if made is None:
+        return "it tells none"
+    loaded = sum(weight.numel() for weight in subject.read[1].module.parameters())
+    if made.weights != loaded:
+        raise Failed(f"it says {made.weights} weights, {loaded} are loaded", "count as `backbone` loads them")
+    return f"{made.weights} weights"
+
+
 def decodes(subject: Subject) -> str:
     """Answers that it encodes and decodes are the same texts."""
     place, made, _ = subject.read
@@ -178,7 +190,7 @@ def probes(subject: Subject) -> None:
     _valid(_finetuned(subject, place, replace(subject.recipe, tune="probe")), place)
 
 
-CHECKS = (encodes, width, padding, same_seed, pretrained, fresh_copies, identity, decodes, trains, probes)
+CHECKS = (encodes, width, padding, same_seed, pretrained, fresh_copies, identity, shape, decodes, trains, probes)
 OF_A_KIND = (decodes, trains, probes)
 """What depends on the kind of task; the rest is checked on the first kind alone."""
 

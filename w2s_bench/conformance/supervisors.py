@@ -10,6 +10,7 @@ import numpy as np
 
 from w2s_bench import exchange
 from w2s_bench.conformance.findings import Failed, Noted, Skipped, once
+from w2s_bench.conformance.general import shape_of
 from w2s_bench.conformance.places import RECIPE, SEED, Place, Placed
 from w2s_bench.errors import UsageError
 from w2s_bench.interfaces import FitContext, Inputs
@@ -178,9 +179,15 @@ def corrects(subject: Subject) -> str:
     return f"{kept} accepted, {len(verdicts) - kept - left} corrected, {left} left open"
 
 
-CHECKS = (labels, probabilities, same_seed, each_text_alone, saves, rewards, corrects)
-OF_A_KIND = CHECKS
-"""All depends on the kind of task."""
+def shape(subject: Subject) -> str:
+    """Its shape, where it tells one, is of whole positive numbers."""
+    made = shape_of(subject)
+    return "it tells none" if made is None else f"{made.weights} weights"
+
+
+CHECKS = (labels, probabilities, same_seed, each_text_alone, saves, rewards, corrects, shape)
+OF_A_KIND = CHECKS[:-1]
+"""What depends on the kind of task."""
 
 
 def _answers(subject: Subject) -> np.ndarray:
