@@ -34,6 +34,7 @@ VERBS = {
     "merge": ("w2s_bench.cli.verify", "Puts the stores of several machines into one."),
     "import": ("w2s_bench.cli.board", "Records from other tools' result files."),
     "status": ("w2s_bench.cli.status", "What is done, running, failed and to do."),
+    "cancel": ("w2s_bench.cli.status", "Ends the sweeps that run on a store; what is done stays."),
     "doctor": ("w2s_bench.cli.status", "Versions, devices, caches, plugins: what works and what to do."),
 }
 """The verbs that every installation has: the module whose `add_commands` brings it, and its line in the help."""

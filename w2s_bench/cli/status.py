@@ -1,4 +1,4 @@
-"""The verbs of this room: status and doctor."""
+"""The verbs of this room: status, cancel and doctor."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from w2s_bench.cli.main import write_json, write_line
 def add_commands(cli: click.Group) -> None:
     """Adds this room's verbs to the `w2s` group."""
     cli.add_command(status)
+    cli.add_command(cancel)
     cli.add_command(doctor)
 
 
@@ -27,6 +28,16 @@ def status(store: str | None, as_json: bool) -> None:
         write_json(state)
     else:
         click.echo(describe(state))
+
+
+@click.command()
+@click.option("--store", metavar="DIR", help="Store whose sweeps end. [W2S_STORE, else ./w2s-runs]")
+def cancel(store: str | None) -> None:
+    """Ends the sweeps that run on a store, as Ctrl-C does: what is done stays, and the same command goes on."""
+    from w2s_bench.referee.cancel import cancel_sweeps
+
+    for line in cancel_sweeps(store):
+        write_line(line)
 
 
 @click.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import platform
 import secrets
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,7 @@ class RunningMarker:
     def write(self, **progress: Any) -> None:
         """Replaces what was written before."""
         with contextlib.suppress(OSError):  # a courtesy, worth no failure
-            exchange.write_json(self._path, progress)
+            exchange.write_json(self._path, {**progress, "pid": os.getpid(), "host": platform.node()})
 
     def close(self) -> None:
         """Removes the entry."""
@@ -181,4 +182,6 @@ def _progress(written: Any) -> dict[str, Any]:
         "cells": {name: int(written["cells"][name]) for name in ("done", "failed", "left")},
         "seconds": float(written["seconds"]),
         "seconds_left": None if left is None else float(left),
+        "pid": int(written["pid"]),
+        "host": str(written["host"]),
     }
