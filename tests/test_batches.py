@@ -108,7 +108,7 @@ def test_a_damaged_cache_file_is_made_again(tmp_path):
         return {"x": np.arange(1000)}
 
     def read():
-        return cached_array(str(tmp_path), "key", ("x",), make)["x"]
+        return cached_array([str(tmp_path)], "key", ("x",), make)["x"]
 
     assert (read() == read()).all() and len(made) == 1
     file = tmp_path / "key.npz"

@@ -72,7 +72,9 @@ def test_source_digest_covers_what_a_plugin_imports_from_the_built_ins(file, tmp
     (tmp_path / "elsewhere").mkdir()
     places = [file("import w2s_bench.plugins.students.hf\n" + GOOD, name) for name in ("mine.py", "elsewhere/mine.py")]
     here, there = (load([p]).get("mitigation", "trick").source for p in places)
-    assert {f.name for f in here.files} == {"mine.py", "hf.py", "__init__.py", "loading.py", "identity.py"}
+    assert {f.name for f in here.files} == {
+        "mine.py", "hf.py", "__init__.py", "loading.py", "identity.py", "sizes.py",
+    }  # fmt: skip
     assert here.sha256 == there.sha256  # a place is no content
 
 
