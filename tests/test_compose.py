@@ -49,7 +49,7 @@ def test_values_reach_their_owner(make):
         "mitigation=[easy_to_hard,aux_confidence]", "mitigation.aux_confidence.alpha_max=1", "task.n_transfer=200",
         "student.replicate=1", "supervisor.toy_weak.words=30", "seed=7", "protocol.training.epochs=3",
         "protocol.supervision.batch_size=16", "protocol.metric=auroc", "trainer.devices=2", "engine=inline",
-        "engine.timeout_s=5", "hardware.threads=2", "store=there",
+        "engine.timeout_s=5", "engine.save_every_s=60", "hardware.threads=2", "store=there",
     )  # fmt: skip
     (cell,) = run.cells
     assert [m.name for m in cell.mitigations] == ["easy_to_hard", "aux_confidence"]
@@ -61,7 +61,7 @@ def test_values_reach_their_owner(make):
     assert (cell.protocol.training.epochs, cell.protocol.supervision.batch_size) == (3.0, 16)
     assert cell.protocol.supervision.epochs == Protocol().supervision.epochs
     assert (cell.protocol.metric, run.trainer, run.store) == ("auroc", {"devices": 2}, "there")
-    assert run.engine == {"name": "inline", "workers": 1, "timeout_s": 5.0, "confine": "auto"}
+    assert run.engine == {"name": "inline", "workers": 1, "timeout_s": 5.0, "save_every_s": 60.0, "confine": "auto"}
     assert run.hardware == {"accelerator": "cpu", "threads": 2, "card": None}
 
 

@@ -60,6 +60,7 @@ WRONG = [
     ("engine.worker=3", "did you mean 'workers'?"),
     ("engine.workers=a", "engine.workers: expects a whole number"),
     ("engine.workers=-1", "expects 0 or more"),
+    ("engine.save_every_s=0", "expects a number of seconds, more than 0"),
     ("engine.name=x", "a name is chosen with engine=x"),
     ("foo", "'foo' is not an override; write KEY=VALUE"),
     ("seed=f(x)", "Unknown function 'f'"),

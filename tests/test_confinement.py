@@ -237,8 +237,8 @@ def test_data_beside_a_plugin_stays_hidden_from_all_but_its_task(tmp_path, monke
         mine = {"cache/jobs/one", "cache/workers", "mine.py", "model"}
         assert below == (mine | {"data.csv"} if kind == "prepare" else mine), kind
         assert not any(str(tmp_path).startswith(path.rstrip("/") + "/") for path in (*made.read, *made.write))
-        assert [os.path.basename(path) for path in made.write[:3]] == ["out", "tmp", "cache"]
-    assert not seen["train"].connect and len(seen["train"].write) == 3
+        assert [os.path.basename(path) for path in made.write[:4]] == ["out", "tmp", "cache", "saved"]
+    assert not seen["train"].connect and len(seen["train"].write) == 4
 
 
 @landlock

@@ -9,6 +9,7 @@
     in/transfer_truth.npy   train, for a control that declares `transfer_truth` alone
     in/votes.npz            train: `transfer` and `validation`, [S, N, C] floats
     in/supervisors/<k>/     train: what supervisor k saved of itself, where it saved anything
+    saved/                  what an earlier process saved of its fits before it was killed (`training.resume`)
     out/votes.npz           supervise: `transfer`, `validation`, `test`, [N, C]; a row of NaN abstains
     out/supervisor/         supervise: whatever the supervisor saved
     out/predictions.parquet ceiling, train: splits `test` and `transfer`, train `validation` too
@@ -68,6 +69,8 @@ class Job:
     """Folders of the workers' cache (frozen features) that may be read, keyed by label-free content."""
     students: dict[str, str] = field(default_factory=dict)
     """By name (`strong` or an intermediate's): digests of the students that every seed loads alike."""
+    save_every_s: float = 300.0
+    """How often the state of a fit is saved, so that a kill costs no more."""
 
     def write(self, folder: Path) -> None:
         """Writes job.json."""
@@ -106,6 +109,8 @@ class Cost:
     """Estimate: 6 x weights x tokens trained on, 2 x weights x tokens read."""
     supervisor_calls: int = 0
     """Examples that a mitigation asked a supervisor about during training."""
+    resumed: int = 0
+    """How often it went on from what a killed process had saved; the counts are of all processes together."""
 
     def write(self, folder: Path) -> None:
         """Writes cost.json."""

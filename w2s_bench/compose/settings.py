@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -47,6 +48,7 @@ REFUSED_TRAINER = {
 Check = tuple[Callable[[Any], bool], str]
 POSITIVE: Check = (lambda v: v > 0, "expects more than 0")
 AT_LEAST_0: Check = (lambda v: v >= 0, "expects 0 or more")
+FINITE: Check = (lambda v: 0 < v < math.inf, "expects a number of seconds, more than 0")
 SHARE: Check = (lambda v: 0 <= v <= 1, "expects a share between 0 and 1")
 
 
@@ -78,6 +80,7 @@ RANGES: dict[str, dict[str, Check]] = {
     "engine": {
         "workers": AT_LEAST_0,
         "timeout_s": POSITIVE,
+        "save_every_s": FINITE,
         "confine": one_of("auto", "required", "off"),
     },
     "hardware": {

@@ -3,7 +3,7 @@
     <cache>/workers/                             the workers' own (frozen features); label-free
     <cache>/jobs/<owner>-<random>/               a running worker's folder, gone when it ends
     <cache>/referee/<kind>/<2 digits>/<digest>/  artefacts: truth, votes, predictions; never in a worker's reach
-    <cache>/referee/building/, locks/, owners/   what is being put together, and by whom
+    <cache>/referee/building/, locks/, owners/   what is being put together, and by whom; see also `unfinished`
 
 An artefact is put together in `building`, written to disk, given a manifest with the SHA-256 of each file, and renamed.
 Each file is checked against the manifest whenever it is read: a worker has the same rights as the referee and may write
@@ -28,6 +28,7 @@ from w2s_bench import exchange
 from w2s_bench.errors import W2SError
 from w2s_bench.referee.disk import FULL, make_folder, make_way, remove, try_lock
 from w2s_bench.referee.plan import STAGE_KINDS, Stage
+from w2s_bench.referee.unfinished import Unfinished
 
 T = TypeVar("T")
 LINK_FROM = 16 << 20
@@ -114,6 +115,7 @@ class Cache:
         for folder in (self.workers, self.jobs, self._building, self._locks, self._owners):
             make_folder(folder, root)
         os.chmod(self._referee, 0o700)
+        self.unfinished = Unfinished(root)
         self._owner = secrets.token_hex(6)
         self._alive = FileLock(self._owners / self._owner)
         self._alive.acquire()
@@ -219,20 +221,24 @@ class Cache:
             lock = try_lock(owner)
             if lock is None:
                 continue
-            for folder in [*self.jobs.glob(f"{owner.name}-*"), *self._building.glob(f"{owner.name}-*")]:
-                remove(folder)
+            self._remove_folders(owner.name)
             lock.release()
             owner.unlink(missing_ok=True)
+        self.unfinished.clean()
 
     def close(self) -> None:
         """Removes this sweep's own leftovers and lets go of its locks."""
         for lock in self._held.values():
             lock.release()
-        for parent in (self.jobs, self._building):
-            for folder in parent.glob(f"{self._owner}-*"):
-                remove(folder)
+        self._remove_folders(self._owner)
         self._alive.release()
         (self._owners / self._owner).unlink(missing_ok=True)
+
+    def _remove_folders(self, owner: str) -> None:
+        for folder in self._building.glob(f"{owner}-*"):
+            remove(folder)
+        for folder in self.jobs.glob(f"{owner}-*"):
+            self.unfinished.take(folder, keep=True)
 
     def _new(self, parent: Path) -> Path:
         make_folder(parent, self.root)

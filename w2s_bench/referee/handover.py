@@ -139,6 +139,7 @@ def fill(
         plugins=tuple(plugins),
         installed=tuple(installed),
         cache=tuple(map(str, shelves)),
+        save_every_s=float(run.engine.get("save_every_s", Job.save_every_s)),
     ).write(folder)
 
 

@@ -114,13 +114,15 @@ class Loop:
                     prepared = self.read_prepared(artefacts[stage.needs[0]])
                     handover.fill(folder, stage, prepared, artefacts, self.settings, plugins, installed, shelved)
                     self.prepared[stage.digest] = prepared
+                    if self.cache.unfinished.give(stage, folder):
+                        self.progress.say(f"{stage.label}: goes on from what was saved before it was killed")
                     for note in prepared.info["notes"]:
                         self.progress.note(f"task {stage.task.name}: {note}")
                 except Damaged:
                     remove(folder)
                     raise
             for name in walls.FOLDERS:
-                (folder / name).mkdir()
+                (folder / name).mkdir(exist_ok=True)  # there may be something saved
         within = None
         if is_confined(self.confined):
             for problem in self.reach.fetch(stage):
@@ -159,7 +161,7 @@ class Loop:
             trace = ended.details.rpartition(OUTPUT)[0] or ended.details
             text = f"{stage.label}\n{status}: {reason}\n\n{trace}"
             note = self.note_failure(stage, text, folder / "log.txt")
-        remove(folder)
+        self.cache.unfinished.take(folder, keep=status in ("lost", "timeout"))
         self.cache.unlock(stage)
         if damage is not None:
             self.progress.ended(stage, None)

@@ -37,7 +37,7 @@ SETTINGS = (
 """Of /etc, what libraries read."""
 DEVICES = ("null", "zero", "full", "random", "urandom", "kfd", "dri")
 """Of /dev, beside all that begins with `nvidia`. Not `shm`: what one stage leaves there another one could read."""
-FOLDERS = ("out", "tmp", "cache")
+FOLDERS = ("out", "tmp", "cache", "saved")
 """Of a job's folder, what its worker may write to."""
 
 

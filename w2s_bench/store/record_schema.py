@@ -24,6 +24,7 @@ RECORD: dict[str, Any] = {
         "steps": float,
         "flops": float,
         "supervisor_calls": float,
+        "resumed": float,
         "stages": STAGES,
     },
     "provenance": {

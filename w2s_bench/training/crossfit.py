@@ -67,17 +67,15 @@ class CrossFit:
         return "crossfit-" + content_key(self.inputs, fitted_by, asked, self.inputs.candidates or [])
 
     def _of(self, key: str, labels: Tensor, folds: int, share: float) -> Tensor:
-        started, fitted = time.perf_counter(), False
+        here = 0.0
 
         def fit() -> dict[str, np.ndarray]:
-            nonlocal fitted
-            fitted, meter = True, Meter()
+            nonlocal here
+            meter = Meter()
             probabilities = self._fit(replace(self.stage, meter=meter), labels, folds, share)
             counts = [float(getattr(meter, name)) for name in COUNTED]
-            return {
-                "probabilities": probabilities.numpy(),
-                "cost": np.array([*counts, time.perf_counter() - started]),
-            }
+            here = time.perf_counter() - meter.born
+            return {"probabilities": probabilities.numpy(), "cost": np.array([*counts, meter.elapsed()])}
 
         cache = self.stage.cache if "strong" in self.stage.keys else ()
         arrays = cached_array(cache, key, ("probabilities", "cost"), fit)
@@ -85,8 +83,7 @@ class CrossFit:
         for name, count in zip(COUNTED, counts, strict=True):
             before = getattr(self.stage.meter, name)
             setattr(self.stage.meter, name, before + type(before)(count))
-        if not fitted:
-            self.stage.meter.started -= seconds
+        self.stage.meter.started -= seconds - here  # what they took before: another cell's, or a killed process's
         return torch.from_numpy(arrays["probabilities"])
 
     def _fit(self, stage: StageContext, labels: Tensor, folds: int, share: float) -> Tensor:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -39,6 +40,7 @@ from w2s_bench.training.frozen import deferred
 from w2s_bench.training.language import joined
 from w2s_bench.training.meter import Meter
 from w2s_bench.training.pool import Pool
+from w2s_bench.training.resume import Fit, Place, Saves
 from w2s_bench.training.stack import Stack
 from w2s_bench.training.step import TrainableStudent
 
@@ -60,6 +62,7 @@ class StageContext:
     """Filled while loading: names and revisions of the bodies used."""
     keys: dict[str, str] = field(default_factory=dict)
     """By student name: what the cache knows it by. Those whose weights are drawn by the seed have none."""
+    saves: Saves = field(default_factory=Saves)
 
     def student(self, name: str, stack: Stack, twin: int = 0) -> TrainableStudent:
         """Returns a fresh student; its seed depends on the cell's, its name and which twin it is."""
@@ -193,14 +196,17 @@ class Problem:
         self.students.append(student)
         return student
 
-    def batches(self) -> Iterator[tuple[Batch, float]]:
-        """Yields (batch, progress in [0, 1)) for every step of the round."""
+    def batches(self, place: Place | None = None) -> Iterator[tuple[Batch, float]]:
+        """Yields (batch, progress in [0, 1)) for every step of the round; `place` is where to begin, and kept up."""
         student = self.students[0] if self.students else self.new_student()
-        size = self.recipe.batch_size
-        taken = epoch = 0
-        while taken < self.steps:
-            for index in self._pass(epoch, taken / self.steps, student, size):
-                progress = taken / self.steps
+        place, size = place or Place(), self.recipe.batch_size
+        if place.batch is not None and place.made > student.taken:  # made before a kill, and not learnt from
+            yield place.batch, (place.made - 1) / self.steps
+        while place.made < self.steps:
+            if place.order is None:
+                place.order, place.used = self._order(place.epoch, place.made / self.steps, student, size), 0
+            for index in itertools.islice(consecutive(place.order, size), place.used, None):
+                progress = place.made / self.steps
                 at = torch.from_numpy(index)
                 batch = Batch(
                     index=at,
@@ -209,14 +215,15 @@ class Problem:
                     weights=self.weights[at],
                     votes=self.pool.votes[:, at],
                 )
-                yield self.stack.training_batch(batch, progress), progress
-                taken += 1
-                if taken == self.steps:
+                place.batch = self.stack.training_batch(batch, progress)
+                place.made, place.used = place.made + 1, place.used + 1
+                yield place.batch, progress
+                if place.made == self.steps:
                     return
-            epoch += 1
+            place.epoch, place.order = place.epoch + 1, None
 
-    def _pass(self, epoch: int, progress: float, student: TrainableStudent, size: int) -> Iterator[np.ndarray]:
-        """Yields the positions of each batch of one pass."""
+    def _order(self, epoch: int, progress: float, student: TrainableStudent, size: int) -> np.ndarray:
+        """Returns the positions of one pass, in its order."""
         kept = (self.weights > 0).numpy()
 
         def shuffle() -> Tensor:
@@ -231,16 +238,19 @@ class Problem:
         if len(chosen) == 0:
             owner = self.stack.owner("order_examples")
             raise W2SError(f"mitigation {owner}: order_examples named only examples that the others left out")
-        return consecutive(chosen, size)
+        return chosen
 
 
 def lightning_loop(problem: Problem) -> TrainableStudent:
     """Returns the student after the round's steps under Lightning's Trainer."""
     stage, recipe = problem.stage, problem.recipe
     student = problem.new_student()
+    fit = Fit(problem, student)
+    if fit.ended:
+        return student
     off = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
     arguments: dict[str, Any] = {
-        "max_steps": problem.steps,
+        "max_steps": problem.steps - fit.taken,
         "max_epochs": -1,
         "accelerator": stage.hardware["accelerator"],
         "devices": 1,
@@ -251,7 +261,8 @@ def lightning_loop(problem: Problem) -> TrainableStudent:
         **({**dict.fromkeys(off, False), **stage.trainer} if stage.trainer else {"barebones": True}),
     }
     with quiet():
-        lightning.Trainer(**arguments).fit(student, train_dataloaders=MicroBatches(problem))
+        lightning.Trainer(**arguments).fit(student, train_dataloaders=fit)
+    fit.end()
     return student.to(student.target_device)
 
 
@@ -262,21 +273,6 @@ class InPlace(SingleDeviceStrategy):
         """Ends a fit; what it has trained stays where it is."""
         self.precision_plugin.teardown()
         self.checkpoint_io.teardown()
-
-
-class MicroBatches:
-    """The round's batches in the parts that Lightning accumulates (it takes an iterable for one loader)."""
-
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
-
-    def __iter__(self) -> Iterator[tuple[Batch, float, Tensor]]:
-        """Yields (micro-batch, progress, the weight that a micro-batch of this step has on average)."""
-        parts = self.problem.recipe.accumulate
-        for batch, progress in self.problem.batches():
-            weight = batch.weights.sum() / parts
-            for part in batch.split(parts):
-                yield part, progress, weight
 
 
 @contextlib.contextmanager

@@ -15,6 +15,8 @@ class Meter:
     """Counters that everything in a worker adds to."""
 
     started: float = field(default_factory=time.perf_counter)
+    """Moved back by the seconds of kept fits that were found, and of processes that were killed."""
+    born: float = field(default_factory=time.perf_counter)
     steps: int = 0
     examples: int = 0
     tokens: int = 0
@@ -31,6 +33,10 @@ class Meter:
         """Adds one forward pass over a batch."""
         self.flops += 2.0 * weights * tokens
 
+    def elapsed(self) -> float:
+        """Returns the seconds that count so far."""
+        return time.perf_counter() - self.started
+
     def cost(self, accelerator: str) -> Cost:
         """Returns the counts so far with the time and memory taken."""
         unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there
@@ -41,7 +47,7 @@ class Meter:
 
             device, memory = torch.cuda.get_device_name(), torch.cuda.max_memory_allocated()
         return Cost(
-            seconds=round(time.perf_counter() - self.started, 4),
+            seconds=round(self.elapsed(), 4),
             device=device,
             peak_memory_bytes=memory,
             steps=self.steps,

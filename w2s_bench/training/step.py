@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import lightning
@@ -29,6 +30,9 @@ class TrainableStudent(StudentModel, lightning.LightningModule):
         self.lr_scale = 1.0
         self.objective = "labels"
         self._optimizer: torch.optim.Optimizer | None = None
+        self.taken_before = 0
+        """Steps of this round that another process took, see `resume`."""
+        self.after_step: Callable[[], None] | None = None
 
     def begin(self, total_steps: int, lr_scale: float, objective: str = "labels") -> None:
         """Prepares for a round of `total_steps` steps."""
@@ -102,7 +106,9 @@ class TrainableStudent(StudentModel, lightning.LightningModule):
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Counts the step that Lightning took."""
-        self._stepped(self.trainer.global_step)
+        self._stepped(self.taken_before + self.trainer.global_step)
+        if self.after_step is not None:
+            self.after_step()
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Returns the batch as it is: `losses` moves it, for Lightning's loop and any other alike."""

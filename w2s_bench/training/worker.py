@@ -8,7 +8,7 @@ import os
 import random
 import traceback
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,19 @@ import torch
 from torch import Tensor
 
 from w2s_bench import exchange
-from w2s_bench.cells import Entry, entry_recipe
+from w2s_bench.cells import Entry, digest, entry_recipe
 from w2s_bench.errors import W2SError
 from w2s_bench.interfaces import Backbone, FitContext, Inputs, Recipe
 from w2s_bench.jobs import Job, run_in
 from w2s_bench.registry import Registry, load
 from w2s_bench.seeds import derive
 from w2s_bench.training.answers import with_candidates
-from w2s_bench.training.crossfit import CrossFit
+from w2s_bench.training.crossfit import CrossFit, code
 from w2s_bench.training.finetune import fit_on_labels, hard_labels
 from w2s_bench.training.loop import StageContext, train_student
 from w2s_bench.training.meter import Meter
 from w2s_bench.training.pool import FrozenSupervisor, Pool
+from w2s_bench.training.resume import Saves
 from w2s_bench.training.stack import Stack
 from w2s_bench.training.student import StudentModel
 
@@ -49,7 +50,10 @@ def work(folder: Path) -> None:
     registry = load(job.plugins, job.installed)
     (folder / "out").mkdir(exist_ok=True)
     cache = (str(folder / "cache"), *job.cache) if job.cache else ()
-    stage = StageContext(job.task, job.seed, Meter(), {}, cache, job.hardware, job.trainer, keys=job.students)
+    saves = Saves(folder / "saved", job.save_every_s, functools.cache(lambda: _identity(job, registry, folder)))
+    stage = StageContext(
+        job.task, job.seed, Meter(), {}, cache, job.hardware, job.trainer, keys=job.students, saves=saves
+    )
     inputs = {p.stem: exchange.read_inputs(p) for p in sorted((folder / "in").glob("*.parquet"))}
     if job.stage == "supervise":
         supervise(job, registry, stage, inputs, folder)
@@ -57,8 +61,19 @@ def work(folder: Path) -> None:
         ceiling(job, registry, stage, inputs, folder)
     else:
         train(job, registry, stage, inputs, folder)
-    stage.meter.cost(job.hardware["accelerator"]).write(folder / "out")
+    replace(stage.meter.cost(job.hardware["accelerator"]), resumed=saves.resumed).write(folder / "out")
     exchange.write_json(folder / "out" / "identity.json", stage.identities)
+
+
+def _identity(job: Job, registry: Registry, folder: Path) -> str:
+    """Returns a digest of all that the job's fits derive from: what others have saved is none of its own."""
+    what = {k: v for k, v in asdict(job).items() if k not in ("cache", "plugins", "installed", "save_every_s")}
+    kind = "supervisor" if job.stage == "supervise" else "student"
+    used = [(kind, job.entry.name), *(("student", e.name) for e in job.intermediate.values())]
+    used += [*(("mitigation", m.name) for m in job.mitigations), *(("supervisor", s.name) for s in job.supervisors)]
+    sources = [registry.get(kind, name).source_sha256 for kind, name in used]
+    files = sorted(path for path in (folder / "in").rglob("*") if path.is_file())
+    return digest([code(), what, sources, [[str(p.relative_to(folder)), exchange.file_sha256(p)] for p in files]])
 
 
 def supervise(job: Job, registry: Registry, stage: StageContext, inputs: dict[str, Inputs], folder: Path) -> None:
