@@ -19,6 +19,7 @@ from support.referee_bench import Bench
 
 from w2s_bench.cells import Cell, Entry, Protocol
 from w2s_bench.interfaces import Recipe
+from w2s_bench.referee import confinement
 from w2s_bench.referee.engines import PRELOAD, LocalEngine
 from w2s_bench.referee.sweep import run_cells
 from w2s_bench.referee.unfinished import KEPT_DAYS, Unfinished
@@ -43,6 +44,7 @@ class Place(Bench):
         super().__init__(folder)
         self.plugin = Path(shutil.copy(WATCHED, folder / "watched.py"))
         self.made, self.stop = folder / "made", folder / "stop"
+        self.made.touch()
         self.registry = load([str(self.plugin)])
 
     def entry(self, kind, name, **options):
@@ -59,16 +61,16 @@ class Place(Bench):
                 one.options["intermediate"] = ["toy_small"]
         return Cell(task, (weak,), strong, tuple(entries), seed, protocol, between)
 
-    def go_on(self, cell, engine, every_s=OFTEN, **settings):
+    def go_on(self, cell, engine, every_s=OFTEN, confine="off", **settings):
         """Returns the outcome, and how many batches were made for it; the engine may be the name of one."""
-        before = len(self.made.read_bytes()) if self.made.exists() else 0
+        before = self.made.stat().st_size
         name, lent = (engine, None) if isinstance(engine, str) else ("local", engine)
-        asked = {"name": name, "save_every_s": every_s}
+        asked = {"name": name, "save_every_s": every_s, "confine": confine}
         run = self.run_of(cell, engine=asked, plugins=[str(self.plugin)], **settings)
         console = Console(file=io.StringIO(), width=300)
         outcome = run_cells(run, self.registry, console=console, engine=lent)
         self.output = console.file.getvalue()
-        return outcome, len(self.made.read_bytes()) - before
+        return outcome, self.made.stat().st_size - before
 
     def saved(self):
         return sorted((self.cache / "referee" / "unfinished").glob("*/*"))
@@ -133,6 +135,18 @@ def test_the_same_run_goes_on_where_the_referee_was_killed(tmp_path, engine, und
     assert made == 4
     assert place.record()["predictions"]["sha256"] == undisturbed["predictions"]["sha256"]
     assert place.record()["cost"]["resumed"] == 1
+
+
+@pytest.mark.skipif(confinement.abi() < confinement.WHOLE, reason="this kernel lacks some of the walls")
+def test_a_confined_worker_goes_on(tmp_path, engine):
+    place = Place(tmp_path)
+    killed, naive = place.cell("once"), place.cell("naive")
+    for cell in (killed, naive):
+        assert place.go_on(cell, engine, confine="required")[0].ok == 1, place.output
+    records = {r["cell"]["mitigations"][0]["name"]: r for r in place.records()}
+    assert [records[name]["cost"]["resumed"] for name in ("once", "naive")] == [1, 0]
+    assert records["once"]["predictions"]["sha256"] == records["naive"]["predictions"]["sha256"]
+    assert records["once"]["provenance"]["confined"].startswith("landlock-")
 
 
 def test_a_fit_that_takes_too_long_goes_on_when_it_is_tried_again(tmp_path, engine):

@@ -38,13 +38,13 @@ class Unfinished:
     def take(self, folder: Path, keep: bool) -> None:
         """Removes a job's folder; what was saved there is kept where somebody is to go on with it."""
         note = self._running / folder.name
-        with contextlib.suppress(OSError, ValueError):  # it saved nothing
-            if keep:
+        saved = folder / "saved"
+        with contextlib.suppress(OSError, ValueError):  # it saved nothing, or the note is damaged
+            if keep and not saved.is_symlink() and any(saved.iterdir()):
                 place = self._kept / note.read_text()
                 make_folder(self._kept, self.root)
-                if any((folder / "saved").iterdir()):
-                    remove(place)
-                    os.rename(folder / "saved", place)
+                remove(place)
+                os.rename(saved, place)
         remove(folder)
         remove(note)
 
