@@ -77,7 +77,8 @@ def fetch_model(name: str, revision: str | None, option: str) -> str | None:
         return None
     try:
         commit = resolve_commit(name, "model", revision, option)
-        weights = "safetensors" if any(f.endswith(".safetensors") for f in HfApi().list_repo_files(name)) else "bin"
+        files = HfApi().list_repo_files(name, revision=commit)
+        weights = "safetensors" if any(f.endswith(".safetensors") for f in files) else "bin"
         snapshot_download(name, revision=commit, allow_patterns=[*READ_BY_MODELS, f"*.{weights}"])
     except Exception as error:  # no network, no access, a full disk, in as many types
         return one_line(error)

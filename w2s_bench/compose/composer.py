@@ -125,10 +125,7 @@ class Composer:
         names = tuple((kind, e.name) for kind in PLUGIN_KINDS[1:] for e in entries[kind])
         if (task.key, metric, names) in self._checked:
             return
-        registration = self.registry.get("task", task.name)
-        kind: Any = registration.cls.kind  # type: ignore[attr-defined]
-        if not isinstance(kind, str):  # it depends on the options
-            kind = registration.build(task.options).kind
+        kind = self.registry.get("task", task.name).kind_under(task.options)
         check_kind(task.name, kind, [self.registry.get(*name) for name in names])
         if kind == "generation" and metric != "accuracy":
             raise UsageError(f"protocol.metric={metric}: answers of task={task.name} are right or wrong; use accuracy")

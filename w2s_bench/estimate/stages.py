@@ -123,7 +123,9 @@ class _Counter:
     def stages(self, cell: Cell) -> Iterator[tuple[Any, Stage]]:
         """Yields the stages of a cell, each with what equal stages share."""
         sizes = Sizes(**{name: cell.task.options[name] for name in Sizes.__dataclass_fields__})
-        texts = 2 if self._once("kind", cell.task, lambda: self._kind(cell.task)) == "preference" else 1
+        task = self.registry.get("task", cell.task.name)
+        kind = self._once("kind", cell.task, lambda: task.kind_under(cell.task.options))
+        texts = 2 if kind == "preference" else 1
         data = (cell.task.key, cell.seed)
         answered = sizes.n_transfer + sizes.n_test
         voted = answered + sizes.n_validation
@@ -145,11 +147,6 @@ class _Counter:
         yield (stage.kind, *key), _under(stage.recipe, stage)
         if stage.recipe.tune == "probe":
             yield ("features", stage.role, *key), replace(stage, kind="features", trained=0, read=read)
-
-    def _kind(self, task: Entry) -> Any:
-        registration = self.registry.get("task", task.name)
-        kind: Any = registration.cls.kind  # type: ignore[attr-defined]
-        return kind if isinstance(kind, str) else registration.build(task.options).kind
 
     def _needs(self, mitigation: Entry) -> Any:
         return getattr(self.registry.get("mitigation", mitigation.name).cls, "needs", ())

@@ -177,9 +177,8 @@ def run_worker(target: str, folder: str, walls: dict[str, Any] | None) -> None:
         os.close(log)
         settle(folder)
         if walls is not None:
-            importlib.machinery.PathFinder.find_spec(
-                "w2s_nothing", sys.path
-            )  # lists folders that walls may not let list
+            # Python keeps what it lists here: within the walls it may import from folders that it may not list.
+            importlib.machinery.PathFinder.find_spec("w2s_nothing", sys.path)
             if not walls["connect"]:
                 hub.go_offline()
             confinement.enter(confinement.Walls(**walls))

@@ -54,6 +54,11 @@ class Registration:
         """Of all source that belongs to the plugin."""
         return self.source.sha256
 
+    def kind_under(self, options: dict[str, Any]) -> Any:
+        """Returns the kind of a task, which may depend on its options."""
+        kind = self.cls.kind  # type: ignore[attr-defined]
+        return kind if isinstance(kind, str) else self.build(options).kind
+
     def build(self, options: dict[str, Any] | None = None) -> Any:
         """Returns a fresh plugin object; options that are not given keep the entry's values."""
         return interfaces.build(self.cls, {**self.options, **(options or {})})
