@@ -6,18 +6,19 @@ import itertools
 import subprocess
 import sys
 import time
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import pytest
 
-from w2s_bench.cells import ENTRY_RECIPE_FIELDS, Cell, Entry, Protocol, entry_recipe
+from w2s_bench.cells import ENTRY_RECIPE_FIELDS, Cell, Entry, Protocol, digest, entry_recipe
 from w2s_bench.errors import UsageError, W2SError
 from w2s_bench.interfaces import Recipe, Sizes, Tuning
 from w2s_bench.referee.plan import plan_cells
 from w2s_bench.registry import load
 
 PLUGIN = str(Path(__file__).parent / "support/referee_plugin.py")
+RATES = [f.name for f in fields(Recipe) if f.type == "float"]
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +58,9 @@ def test_stages_are_shared(registry):
 def test_stages_come_after_what_they_need(registry):
     plan = plan_cells([cell_of(registry, seed=s) for s in range(3)], registry)
     seen: set[str] = set()
-    for digest, stage in plan.stages.items():
+    for key, stage in plan.stages.items():
         assert set(stage.needs) <= seen
-        seen.add(digest)
+        seen.add(key)
 
 
 def test_equal_cells_collapse(registry):
@@ -209,3 +210,8 @@ def test_an_entry_decides_what_every_student_has_as_an_option():
     recipe = entry_recipe(Recipe(epochs=3.0), {"tune": "probe", "head_lr": 1.0, "epochs": 9.0})
     assert recipe == Recipe(epochs=3.0, tune="probe", head_lr=1.0)
     assert not {*ENTRY_RECIPE_FIELDS} & Protocol().settings(Sizes())["training"].keys()
+
+
+def test_equal_recipes_have_equal_digests():
+    whole, other = (Recipe(**dict.fromkeys(RATES, number)) for number in (2, 2.0))
+    assert whole == other and digest(asdict(whole)) == digest(asdict(other))

@@ -59,13 +59,10 @@ class Inputs:
     def take(self, indices: Sequence[int] | np.ndarray) -> Inputs:
         """Returns the examples at these positions."""
         at = [int(i) for i in indices]
-        return Inputs(
-            [self.ids[i] for i in at],
-            [self.text[i] for i in at],
-            None if self.other is None else [self.other[i] for i in at],
-            None if self.difficulty is None else np.asarray(self.difficulty)[at],
-            None if self.candidates is None else [[column[i] for i in at] for column in self.candidates],
-        )
+        other = None if self.other is None else [self.other[i] for i in at]
+        difficulty = None if self.difficulty is None else np.asarray(self.difficulty)[at]
+        candidates = None if self.candidates is None else [[column[i] for i in at] for column in self.candidates]
+        return Inputs([self.ids[i] for i in at], [self.text[i] for i in at], other, difficulty, candidates)
 
 
 @dataclass(frozen=True)
@@ -142,6 +139,10 @@ class Recipe:
     """`full` trains every weight, `probe` the head on frozen features, `lora` low-rank adapters and the head."""
     max_length: int = 512
     """Tokens kept of a text, from its start."""
+
+    def __post_init__(self) -> None:
+        for name in ("body_lr", "head_lr", "epochs", "warmup", "weight_decay", "clip_norm"):
+            object.__setattr__(self, name, float(getattr(self, name)))  # 2 equals 2.0, and so must their digests
 
 
 @runtime_checkable
@@ -294,7 +295,5 @@ def options_of(cls: type) -> type | None:
 def build(cls: type, options: dict[str, Any]) -> Any:
     """Returns a plugin object made from the options that its own dataclass declares."""
     declared = options_of(cls)
-    if declared is None:
-        return cls()
-    names = {f.name for f in fields(declared)}
-    return cls(declared(**{k: v for k, v in options.items() if k in names}))
+    names = {f.name for f in fields(declared)} if declared else set()
+    return cls(declared(**{k: v for k, v in options.items() if k in names})) if declared else cls()
