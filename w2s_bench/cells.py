@@ -21,8 +21,8 @@ ENTRY_RECIPE_FIELDS = ("body_lr", "head_lr", "tune", "max_length")
 
 
 def entry_recipe(recipe: Recipe, options: Mapping[str, Any]) -> Recipe:
-    """Returns a protocol's recipe with what an entry decides, taken from the entry's options."""
-    return replace(recipe, **{k: options[k] for k in ENTRY_RECIPE_FIELDS if k in options})
+    """Returns a protocol's recipe with what an entry decides, taken from the entry's options; None decides nothing."""
+    return replace(recipe, **{k: options[k] for k in ENTRY_RECIPE_FIELDS if options.get(k) is not None})
 
 
 def digest(value: Any) -> str:
