@@ -38,6 +38,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("docs")
     shutil.copy(ROOT / "examples" / "sharper.py", folder)  # what README and the tutorial show
     starters.write("mitigation", "my_method", folder)
+    (folder / "secret.bin").write_bytes(bytes(32))
     return folder
 
 

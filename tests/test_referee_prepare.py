@@ -13,7 +13,7 @@ from w2s_bench.referee.prepare import prepare, run
 
 def order(folder, **options):
     digits = entry("task", "digits", **options)
-    words = {"task": "digits", "options": digits.options, "seed": 5, "plugins": [PLUGIN], "installed": []}
+    words = {"task": "digits", "options": digits.options, "seed": 5, "key": "", "plugins": [PLUGIN], "installed": []}
     words["cwd"] = str(folder)
     exchange.write_json(folder / "prepare.json", words)
     return folder

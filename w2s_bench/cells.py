@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from w2s_bench.interfaces import Recipe, Sizes
+from w2s_bench.seeds import Secret
 
 PROTOCOL_VERSION = 1
 """Raised when the split rule, the scoring or the selection rule changes."""
@@ -107,12 +108,19 @@ class Cell:
     """Student entries that a mitigation named in its option `intermediate`, by name."""
     tuning: dict[str, Any] | None = None
     """How its options were chosen, where a suite tunes them: the rule, the seeds and every trial."""
+    secret: Secret | None = None
+    """What its splits are drawn with, beside the seed; the fingerprint is among the protocol's settings."""
 
     @property
     def key(self) -> tuple[Any, ...]:
         """Returns what is the same for equal cells alone."""
         supervisors, mitigations = (tuple(e.key for e in entries) for entries in (self.supervisors, self.mitigations))
-        return self.task.key, supervisors, self.student.key, mitigations, self.seed, self.protocol
+        return self.task.key, supervisors, self.student.key, mitigations, self.seed, self.protocol, self.drawn_with
+
+    @property
+    def drawn_with(self) -> str | None:
+        """Returns the fingerprint of its secret."""
+        return self.secret.fingerprint if self.secret else None
 
     def describe(self) -> dict[str, Any]:
         """Returns the record's `cell`."""

@@ -139,9 +139,11 @@ def build_board(stores: Sequence[Path | str], suite: str | None = None) -> Board
     missing = sum(len(cells - present) for cells in reading.planned.values())
     status = Counter(r.raw["status"] for r in reading.records)
     suites = {r.raw.get("suite") for r in reading.records}
+    drawn_with = reading.records[0].drawn_with if reading.records else None  # a part of the protocol, which all share
     data = {
         "schema": SCHEMA,
         "protocol": reading.protocol,
+        **({"secret": drawn_with} if drawn_with else {}),
         **_varied(tuple((k, sorted({dict(v)[k] for v in levels if k in dict(v)})) for k in reading.varied)),
         "suite": suite if suite is not None else (suites.pop() if len(suites) == 1 else None),
         "as_of": max((r.finished for r in reading.records), default=None) or None,

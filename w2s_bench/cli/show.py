@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
+from pathlib import Path
 from typing import Any
 
 import click
 
 from w2s_bench import interfaces
+from w2s_bench.cells import label
 from w2s_bench.cli.list import rows_of
 from w2s_bench.cli.main import Session, write_json
 from w2s_bench.errors import UsageError
@@ -16,6 +18,8 @@ from w2s_bench.registry import PLUGIN_KINDS, Registration, Registry, stacking
 from w2s_bench.registry.options import help_texts
 from w2s_bench.registry.search import space_of
 from w2s_bench.store.escape import bounded, plain_lines
+from w2s_bench.store.files import StoreFiles
+from w2s_bench.store.records import Record, read_record
 
 OFFERS = ("label", "answer", "reward", "correct", "save")
 """What a supervisor may be able to do."""
@@ -31,7 +35,14 @@ def add_commands(cli: click.Group) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs: a list, as several kinds may share a name.")
 @click.pass_context
 def show(ctx: click.Context, name: str, as_json: bool) -> None:
-    """One plugin by NAME: what it does, its source, options with types and defaults, hooks, what it needs."""
+    """One plugin by NAME: what it does, its source, options with types and defaults, hooks, what it needs.
+
+    A record by the path of its file, such as w2s-runs/records/DIGEST.json: what came out, and how to run it again.
+    """
+    if name.endswith(".json"):
+        record = record_at(Path(name))
+        write_json([record.raw]) if as_json else click.echo(plain_lines(text_of_record(record)))
+        return
     registry = ctx.find_object(Session).registry  # type: ignore[union-attr]
     described = [describe(registry.get(k, name)) for k in PLUGIN_KINDS if name in registry.names(k)]
     all_names: list[str] = [n for k in PLUGIN_KINDS for n in registry.names(k)]
@@ -47,6 +58,31 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
         write_json(described)
     else:
         click.echo(plain_lines("\n\n".join(text_of(bounded(f)) for f in described)))
+
+
+def record_at(path: Path) -> Record:
+    """Returns the record in a file of a store; UsageError where there is none."""
+    problems = [f"{path}: there is no such file"]
+    if path.is_file():
+        problems.clear()
+        read = read_record(StoreFiles(path.absolute().parents[1]), f"records/{path.name}", problems)
+        if read:
+            return read[0]
+    raise UsageError(f"{problems[0]}; give a file out of the folder records of a store")
+
+
+def text_of_record(record: Record) -> str:
+    """Returns what people want to know of a record."""
+    raw, provenance = record.raw, record.raw.get("provenance") or {}
+    lines = [label(record.cell), raw["status"] + (f": {raw['reason']}" if raw.get("reason") else "")]
+    if record.ok:
+        sides = [f"{side} {record.test[side]['accuracy']:.4f}" for side in ("floor", "student", "ceiling")]
+        lines.append(f"accuracy: {', '.join(sides)}; PGR {'none' if raw['pgr'] is None else format(raw['pgr'], '.3f')}")
+    lines.append(f"protocol {record.protocol}")
+    if record.drawn_with:
+        lines.append(f"splits drawn with the secret {record.drawn_with}; who runs it again needs that one's file")
+    lines += [f"{name}: {provenance[name]}" for name in ("confined", "finished", "command") if provenance.get(name)]
+    return "\n".join(lines)
 
 
 def describe(entry: Registration) -> dict[str, Any]:

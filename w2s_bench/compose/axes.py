@@ -15,7 +15,8 @@ from w2s_bench.registry import PLUGIN_KINDS
 from w2s_bench.registry.options import SCALARS, Option
 
 CHOICES = ("hardware", "engine")
-SHARED = (*CHOICES, "store", "cache", "trainer")
+PATHS = ("store", "cache", "secret")
+SHARED = (*CHOICES, *PATHS, "trainer")
 """What is the same for all cells of a run."""
 KEYS = (*PLUGIN_KINDS, "seed", "protocol", *SHARED)
 RECIPES = ("training", "supervision")
@@ -57,14 +58,14 @@ def check_key(axis: Axis) -> None:
         raise UsageError(f"{axis.text}: no such setting '{axis.owner}'{hint} there are {', '.join(KEYS)}")
     if axis.owner in SHARED and len(axis.values) > 1:
         raise UsageError(f"{axis.text}: {axis.owner} is the same for a whole sweep; give one value")
-    if axis.owner in ("seed", "store", "cache") and axis.key != axis.owner:
+    if axis.owner in ("seed", *PATHS) and axis.key != axis.owner:
         raise UsageError(f"{axis.text}: {axis.owner} has no parts; write {axis.owner}=...")
 
 
 def set_shared(shared: dict[str, Any], axis: Axis) -> None:
     """Changes one of the settings that all cells of a run share."""
     group, _, option = axis.key.partition(".")
-    if group in ("store", "cache"):
+    if group in PATHS:
         shared[group] = axis.values[0].typed
         return
     value = axis.values[0].parsed

@@ -76,8 +76,8 @@ def overrides(record: dict[str, Any]) -> list[str]:
     return [as_override(key, value) for key, value in values.items() if key not in FIXED]
 
 
-FIXED = ("protocol.version", "protocol.selection", "protocol.optimiser")
-"""Settings of a protocol that no override can change."""
+FIXED = ("protocol.version", "protocol.selection", "protocol.optimiser", "protocol.secret")
+"""Settings of a protocol that no override can change; of a secret, records have the fingerprint alone."""
 
 
 def flat(cell: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class Sweep:
 
     cells: list[Cell]
     shared: dict[str, Any]
-    """`hardware`, `engine`, `trainer`, `store`, `cache`."""
+    """`hardware`, `engine`, `trainer`, `store`, `cache`, `secret`."""
     unused: set[str] = field(default_factory=set)
     """Options, as the user wrote them, whose plugin is in no cell."""
 

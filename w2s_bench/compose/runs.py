@@ -7,6 +7,7 @@ Hydra composes each axis value once, not each cell: ten thousand cells take seco
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from w2s_bench.cells import Run
@@ -16,6 +17,7 @@ from w2s_bench.compose.commands import Commands
 from w2s_bench.compose.composer import Composer, open_composer
 from w2s_bench.errors import UsageError
 from w2s_bench.registry import Registry
+from w2s_bench.seeds import Secret
 
 
 def cells(
@@ -73,9 +75,13 @@ def union(
     shared = composed[0].shared
     if any(s.shared != shared for s in composed):
         raise UsageError(f"suite '{suite}': its sweeps differ in {', '.join(SHARED)}, which a run has but once")
+    cells = list(unique.values())
+    if shared["secret"] is not None:
+        secret = Secret.read(shared["secret"])
+        cells = [replace(cell, secret=secret) for cell in cells]
     commands = Commands(composer.registry)
     return Run(
-        cells=list(unique.values()),
+        cells=cells,
         store=settings.store_folder(store or shared["store"]),
         cache=settings.cache_folder(shared["cache"]),
         engine=shared["engine"],
@@ -84,6 +90,6 @@ def union(
         plugins=list(composer.registry.extra),
         suite=suite,
         varies=varies,
-        commands=[commands.line(c) for c in unique.values()],
+        commands=[commands.line(c) for c in cells],
         retry_failed=retry_failed,
     )

@@ -66,6 +66,7 @@ def register(registry: Registry) -> None:
             "seed": 0,
             "store": None,
             "cache": None,
+            "secret": None,
             "protocol": {"metric": protocol.metric, **recipes},
             "trainer": Trainer,
         },

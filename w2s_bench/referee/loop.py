@@ -42,6 +42,7 @@ class Loop:
         self.cache, self.engine, self.progress, self.marker = cache, engine, progress, marker
         self.worker = worker
         self.confined = walls.in_force(str(run.engine.get("confine", "auto")), engine.walled)
+        walls.check_secret(plan, self.confined, engine.walled, progress.note)
         self.reach = walls.Reach(run, registry, plan, cache.root)
         self.recorder = Recorder(run, registry, store, self.confined)
         self.sources = Sources(registry, plan)
@@ -140,6 +141,8 @@ class Loop:
         )
         self.sources.check(stage)
         status, reason, artefact, damage = ended.status, ended.reason, None, None
+        if stage.key:  # a message may have the seed, and records have the message
+            reason = reason.replace(str(stage.seed), "SEED")
         if status == "ok":
             try:
                 self.check(stage, folder, ended, prepared)

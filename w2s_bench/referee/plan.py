@@ -1,6 +1,6 @@
 """From cells to the unique stages that they share, in dependency order. No torch, no work: only names and digests.
 
-    prepare    the task's four splits                           per task and split seed
+    prepare    the task's four splits                           per task, split seed and secret
     supervise  a supervisor fitted, and its votes               per prepare and supervisor
     ceiling    the student trained on the transfer truth        per prepare and student
     train      the student trained on votes, and predictions    per cell
@@ -60,6 +60,8 @@ class Stage:
     """How many examples of the supervision split it gets with truth; whether that of transfer (supervise: of all)."""
     fingerprint: str = ""
     """prepare: what the task called its data when this was planned."""
+    key: str = ""
+    """prepare, with a secret: see `Secret.draws_of`."""
 
 
 @dataclass(frozen=True)
@@ -182,31 +184,32 @@ class _Planner:
         )
         ceiling = self._ceiling(cell, prepare, seed, recipe)
         train = self._train(cell, prepare, supervise, seed, recipe)
-        settings, protocol_digest = self._once("settings", protocol, cell.task, make=lambda: _settings(cell))
+        settings, follows = self._once("settings", protocol, cell.task, cell.drawn_with, make=lambda: _settings(cell))
+        entries = (cell.task, *cell.supervisors, cell.student, *cell.mitigations)
         record = digest(
             {
                 "schema": SCHEMA,
                 "metric": protocol.metric,
                 "stages": [*supervise, ceiling, train],
-                "cell": [
-                    *(self._public(e) for e in _entries(cell)),
-                    cell.seed,
-                ],
+                "cell": [*map(self._public, entries), cell.seed],
                 **({"tuned": [cell.tuning["rule"], cell.tuning["seeds"]]} if cell.tuning else {}),
             }
         )
-        return PlannedCell(cell, record, prepare, supervise, ceiling, train, command, settings, protocol_digest)
+        return PlannedCell(cell, record, prepare, supervise, ceiling, train, command, settings, follows)
 
     def _prepare(self, cell: Cell) -> str:
         def make() -> str:
-            seed = derive(cell.seed, "split")
-            identity = self._identity("task", cell.task)
-            key = digest({"protocol": PROTOCOL_VERSION, "task": identity, "seed": seed, "splitting": self.splitting})
+            identity, seed, key = self._identity("task", cell.task), derive(cell.seed, "split"), ""
+            data = strip_local_paths(identity["fingerprint"])
+            made_of = {"protocol": PROTOCOL_VERSION, "task": identity, "seed": seed, "splitting": self.splitting}
+            if cell.secret:  # its fingerprint, not the seed that it gives: digests are published
+                made_of["secret"] = cell.secret.fingerprint
+                seed, key = cell.secret.draws_of(identity["plugin"], data, seed)
             label = f"prepare {cell.task.name}, seed {cell.seed}"
-            fingerprint = strip_local_paths(identity["fingerprint"])
-            return self._add(Stage("prepare", key, (), label, cell.task, seed, cell.task, fingerprint=fingerprint))
+            place, task = digest(made_of), cell.task
+            return self._add(Stage("prepare", place, (), label, task, seed, task, fingerprint=data, key=key))
 
-        return self._once("prepare", cell.task, cell.seed, make=make)
+        return self._once("prepare", cell.task, cell.seed, cell.drawn_with, make=make)
 
     def _supervise(self, cell: Cell, entry: Entry, prepare: str) -> str:
         def make() -> str:
@@ -289,11 +292,8 @@ def _as_dict(recipe: Recipe) -> dict[str, Any]:
     return asdict(recipe)
 
 
-def _entries(cell: Cell) -> list[Entry]:
-    return [cell.task, *cell.supervisors, cell.student, *cell.mitigations]
-
-
 def _settings(cell: Cell) -> tuple[dict[str, Any], str]:
     more = {name: cell.task.options.get(name, 0) for name in ("n_gold", "n_unlabelled")}
     settings = cell.protocol.settings(TaskOptions(**asdict(sizes_of(cell.task.options)), **more))
+    settings |= {"secret": cell.secret.fingerprint} if cell.secret else {}
     return settings, digest(settings)

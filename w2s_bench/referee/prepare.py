@@ -1,6 +1,6 @@
 """The prepare stage, in a process of its own: a task plugin's splits, checked and written, truth apart from inputs.
 
-    prepare.json             what to do: {"task", "options", "seed", "plugins", "installed", "cwd"}
+    prepare.json             what to do: {"task", "options", "seed", "key", "plugins", "installed", "cwd"}
     out/inputs/<split>.parquet, out/truth/<split>.npy, out/info.json
 
 What a task must see to itself, because no check can: neither the order of a split nor the ids may derive from the
@@ -23,6 +23,7 @@ from w2s_bench.errors import W2SError
 from w2s_bench.interfaces import SPLITS, Inputs, Split
 from w2s_bench.jobs import run_in
 from w2s_bench.referee.plan import Stage, sizes_of
+from w2s_bench.seeds import keyed
 from w2s_bench.store.escape import plain
 from w2s_bench.store.paths import strip_local_paths
 
@@ -31,8 +32,9 @@ TARGET = "w2s_bench.referee.prepare:run"
 
 def write_order(folder: Path, stage: Stage, plugins: list[str], installed: list[str]) -> None:
     """Writes what `run` needs into a new folder."""
-    order = {"task": stage.task.name, "options": stage.task.options, "seed": stage.seed, "cwd": os.getcwd()}
-    exchange.write_json(folder / "prepare.json", order | {"plugins": plugins, "installed": installed})
+    order = {"task": stage.task.name, "options": stage.task.options, "seed": stage.seed, "key": stage.key}
+    order |= {"plugins": plugins, "installed": installed, "cwd": os.getcwd()}
+    exchange.write_json(folder / "prepare.json", order)
 
 
 def run(folder: str) -> None:
@@ -51,7 +53,8 @@ def prepare(folder: Path) -> None:
     try:
         task = registration.build(order["options"])
         sizes, n_unlabelled = sizes_of(order["options"]), order["options"].get("n_unlabelled", 0)
-        class_names, splits = task.load(order["seed"], replace(sizes, n_transfer=sizes.n_transfer + n_unlabelled))
+        with keyed(bytes.fromhex(order["key"])):
+            class_names, splits = task.load(order["seed"], replace(sizes, n_transfer=sizes.n_transfer + n_unlabelled))
         info = {
             "fingerprint": strip_local_paths(str(task.fingerprint())),
             "kind": task.kind,
@@ -63,7 +66,8 @@ def prepare(folder: Path) -> None:
         raise
     except Exception as error:
         traceback.print_exc()
-        raise W2SError(f"task {name!r}: load raised {type(error).__name__}: {error}") from error
+        wide = "; with a secret, seeds have 63 bits: numpy.random.default_rng(seed) takes them" if order["key"] else ""
+        raise W2SError(f"task {name!r}: load raised {type(error).__name__}: {error}{wide}") from error
     share = sizes.n_transfer / (sizes.n_transfer + n_unlabelled)
     write_splits(folder / "out", name, class_names, splits, info, share)
 

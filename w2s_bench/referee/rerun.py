@@ -72,8 +72,8 @@ def rerun_cells(
 ) -> RerunReport:
     """Returns what became of `k` cells drawn from a store's results, run in a store and a cache of their own.
 
-    `overrides` are for what a record does not tell (paths) and for `hardware`, `engine` and `trainer`; an `engine`
-    stays up for the next call. UsageError where the store has no result.
+    `overrides` are for what a record does not tell (paths, the secret) and for `hardware`, `engine` and `trainer`; an
+    `engine` stays up for the next call. UsageError where the store has no result.
     """
     from w2s_bench.referee.sweep import run_cells
 
@@ -113,11 +113,18 @@ def _composed(record: Record, registry: Registry, overrides: Sequence[str], fold
     keys = {o.partition("=")[0] for o in recorded}
     fitting = [o for o in overrides if o.partition("=")[0] in keys or _shared(o)]
     run = compose.cells([*recorded, *fitting], False, registry)
+    drawn_with, (cell,) = record.drawn_with, run.cells
+    if drawn_with is None:
+        run = replace(run, cells=[replace(cell, secret=None)])
+    elif cell.secret is None:
+        raise UsageError(f"its splits were drawn with the secret {drawn_with}: --set secret=FILE, with that one's file")
+    elif cell.secret.fingerprint != drawn_with:
+        raise UsageError(f"its splits were drawn with the secret {drawn_with}, and {cell.secret.fingerprint} came")
     return replace(run, store=folder, cache=str(Path(folder) / "cache"), suite=None)
 
 
 def _shared(override: str) -> bool:
-    return override.partition("=")[0].partition(".")[0] in (*CHOICES, "trainer")
+    return override.partition("=")[0].partition(".")[0] in (*CHOICES, "secret", "trainer")
 
 
 def _new_options(record: Record, planned: PlannedCell) -> dict[str, list[Any]]:

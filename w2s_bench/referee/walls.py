@@ -1,8 +1,8 @@
 """What the workers of a sweep may reach, for `confinement` to keep them to, and whether that is in force.
 
-A worker reads libraries, its plugins' sources, models and its job folder. Stores, the cache and tasks' data are hidden:
-nothing that a plugin or an option names opens a way to them. Only `prepare`, whose plugin makes the truth, reads its
-own data.
+A worker reads libraries, its plugins' sources, models and its job folder. Stores, the cache, tasks' data and a run's
+secret are hidden: nothing that a plugin or an option names opens a way to them. Only `prepare`, whose plugin makes the
+truth, reads its own data.
 """
 
 from __future__ import annotations
@@ -67,6 +67,16 @@ def in_force(confine: str, walled: bool) -> str:
     return f"none: {why}"
 
 
+def check_secret(plan: Plan, confined: str, walled: bool, note: Callable[[str], None]) -> None:
+    """Notes where workers can read the secret of a plan's cells; UsageError where it is in their memory."""
+    if not any(cell.cell.secret for cell in plan.cells):
+        return
+    if not walled:
+        raise UsageError("secret: engine=inline runs plugins in the process that has the secret; use engine=local")
+    if not is_confined(confined):
+        note(f"no walls around workers ({confined}): a plugin can read the secret's file and the truth")
+
+
 def is_confined(confined: str) -> bool:
     """Returns whether a record says that there were walls."""
     return confined.startswith("landlock-")
@@ -80,7 +90,8 @@ class Reach:
         self._fetched: set[tuple[str, Any]] = set()
         tasks = {stage.task.key: stage.task for stage in plan.stages.values()}
         data = [path for task in tasks.values() for path in paths_in(task.options)]
-        self._closed = [os.path.realpath(p) for p in (run.store, cache)]
+        self._secrets = {os.path.realpath(one.cell.secret.path) for one in plan.cells if one.cell.secret}
+        self._closed = [*(os.path.realpath(p) for p in (run.store, cache)), *self._secrets]
         self._hidden = [*self._closed, *map(os.path.realpath, (*data, *map(str, hub.dataset_folders())))]
         self._libraries = [
             *self._open(libraries()),
@@ -107,6 +118,10 @@ class Reach:
             entries = (stage.entry, *stage.mitigations, *stage.supervisors, *stage.intermediate.values())
             read += self._open(path for entry in entries for path in paths_in(absolute(entry).options))
             read += map(str, hub.model_folders())
+        for secret in self._secrets:
+            opened = next((p for p in (*read, *walls.write) if _is_in(secret, os.path.realpath(p))), None)
+            if opened:
+                raise UsageError(f"secret={secret}: workers read all of {opened}; move the file out of it")
         return replace(walls, read=tuple(dict.fromkeys(read)))
 
     def fetch(self, stage: Stage) -> Iterator[str]:

@@ -8,7 +8,7 @@ SIDE = {"accuracy": float, "auroc": float, "log_loss": float, "ece": float}
 FILE = {"path": str, "sha256": str, "run_sha256": str}
 STAGES = {k: {"seconds": float, "steps": float} for k in ("prepare", "supervise", "ceiling", "train")}
 RECORD: dict[str, Any] = {
-    "protocol_settings": {"metric": str},
+    "protocol_settings": {"metric": str, "secret": str},
     "suite": str,
     "reason": str,
     "track": str,

@@ -67,6 +67,11 @@ class Record:
         settings = self.raw.get("protocol_settings")
         return _flat(settings) if isinstance(settings, dict) else {}
 
+    @property
+    def drawn_with(self) -> str | None:
+        """The fingerprint of the secret that its splits were drawn with."""
+        return self.settings.get("secret")
+
     def varied_values(self, varied: Iterable[str]) -> dict[str, float]:
         """Returns the record's numbers of what varies: `training.epochs` of its protocol, `student.saliency`."""
         student = {f"student.{k}": v for k, v in self.cell["student"].items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,16 +74,19 @@ def verify_store(path: Path) -> Verification:
     done = Verification()
     truths = _Truths()
     protocols: set[str] = set()
+    drawn: Counter[str] = Counter()
     recorded: set[str] = set()
     for name in files.names("records", ".json"):
         for record in read_record(files, name, done.problems):
             done.records += 1
             protocols.add(record.protocol)
+            drawn.update([record.drawn_with] if record.drawn_with else [])
             recorded.add(record.digest)
             if record.ok and not record.raw.get("imported"):
                 done.problems += [f"{name}: {line}" for line in _check(record, done, truths)]
     for name in files.names("suites", ".json"):
         done.notes += _missing(files, name, recorded)
+    done.notes += [f"{n} records: splits drawn with the secret {which}" for which, n in sorted(drawn.items())]
     if len(protocols) > 1:
         named = ", ".join(sorted(p[:12] for p in protocols))
         done.notes.append(f"records follow {len(protocols)} protocols ({named}); a board shows one of them")
@@ -234,6 +237,6 @@ def _check_answers(
         return []
     chosen = predicted.argmax(1)[at]
     implied = np.where(right, chosen, 1 - chosen if predicted.shape[1] == 2 else -1)
-    scope: list[Any] = [record.cell["task"]] + ([] if shared_test(record) else [record.seed])
+    scope: list[Any] = [record.cell["task"], record.drawn_with] + ([] if shared_test(record) else [record.seed])
     clashes = truths.answer[json.dumps(scope, sort_keys=True)].clashes(ids, implied)
     return [f"{clashes} test examples have another true answer than in the records before it"] if clashes else []

@@ -27,6 +27,7 @@ def head(data: dict[str, Any]) -> list[str]:
     counts = data["records"]
     named = [f"suite {data['suite']}"] if data["suite"] else []
     named += [f"protocol {str(data['protocol'])[:12]}"] if data["protocol"] else []
+    named += [f"drawn with secret {data['secret']}"] if "secret" in data else []
     for setting, values in (data.get("varied") or {}).items():
         named += [f"{setting} varied ({', '.join(f'{v:g}' for v in values)})"]
     named += [f"as of {data['as_of']}"] if data["as_of"] else []
