@@ -26,15 +26,21 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from w2s_bench import hub
 from w2s_bench.referee import confinement
+from w2s_bench.referee.lean import import_lightning
 from w2s_bench.referee.processes import adopt_orphans, kill_children
 
 BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from w2s_bench.referee import server; "
 """Makes a fresh interpreter see what the referee sees, wherever that was installed."""
+
+
+MANY = 8
+"""Workers after which it pays to load in advance what only some of them need."""
+SOME_NEED = ("sklearn.linear_model", "transformers")
 
 
 def call(target: str, folder: str) -> None:
@@ -53,13 +59,17 @@ def main() -> None:
     may_fork = sys.platform == "linux"
     if may_fork:
         _leave_guard(requests, answers)
-        for module in json.loads(sys.argv[2]):
-            try:
-                importlib.import_module(module)
-            except Exception as error:  # the worker that needs it will say so
-                print(f"w2s: {module} could not be loaded in advance: {error}", file=sys.stderr)
+        _preload(json.loads(sys.argv[2]))
         may_fork = threading.active_count() == 1  # a library that runs threads of its own makes forks unsafe
     _Server(requests, answers, may_fork).serve()
+
+
+def _preload(modules: Iterable[str]) -> None:
+    for module in modules:
+        try:
+            import_lightning() if module == "lightning.pytorch" else importlib.import_module(module)
+        except Exception as error:  # the worker that needs it will say so
+            print(f"w2s: {module} could not be loaded in advance: {error}", file=sys.stderr)
 
 
 def _leave_guard(*handles: int) -> None:
@@ -82,6 +92,7 @@ class _Server:
     def __init__(self, requests: int, answers: int, may_fork: bool) -> None:
         self.requests, self.answers, self.may_fork = requests, answers, may_fork
         self.workers: dict[int, int] = {}  # pid -> id
+        self.started = 0
         self.wakeup_read, self.wakeup_write = os.pipe()
         os.set_blocking(self.wakeup_write, False)
         os.set_blocking(self.wakeup_read, False)
@@ -125,6 +136,9 @@ class _Server:
         pid = start(request["target"], request["folder"], request["walls"])
         self.workers[pid] = request["id"]
         self.say(id=request["id"], pid=pid)
+        self.started += 1
+        if self.started == MANY and "lightning.pytorch" in sys.modules:
+            _preload(SOME_NEED)
 
     def fork(self, target: str, folder: str, walls: Any) -> int:
         with warnings.catch_warnings():
