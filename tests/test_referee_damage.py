@@ -177,7 +177,7 @@ def test_a_task_that_ends_its_process(bench):
     assert "ended without leaving info.json" in failed["reason"]
 
 
-@pytest.mark.parametrize("name", ["locks", "owners", "building", "failures", "supervise", "train"])
+@pytest.mark.parametrize("name", ["claims", "owners", "building", "failures", "supervise", "train"])
 def test_a_file_in_the_place_of_a_folder_of_the_cache(done, resumed, name):
     shutil.rmtree(resumed.cache / "referee" / name, ignore_errors=True)
     (resumed.cache / "referee" / name).write_text("no folder")
@@ -185,9 +185,9 @@ def test_a_file_in_the_place_of_a_folder_of_the_cache(done, resumed, name):
     assert (outcome.ok, outcome.failed, outcome.skipped) == (1, 1, len(WAYS) + 1)
 
 
-def test_folders_in_the_place_of_locks_and_notes(done, resumed):
+def test_folders_in_the_place_of_claims_and_notes(done, resumed):
     fails = cell(("trick_b", {"fault": "uncaught"}))
-    for name in ("locks", "failures"):
+    for name in ("claims", "failures"):
         for digest in (planned(fails).train, planned(cell("control")).train):
             (resumed.cache / "referee" / name / f"{digest}{'.txt' * (name == 'failures')}").mkdir(parents=True)
     (resumed.cache / "referee" / "owners" / "someone").mkdir()
@@ -207,7 +207,7 @@ def test_entries_of_running_sweeps(done, resumed, way):
 
     marker = Store(resumed.store).mark_running()
     try:
-        entry = next((resumed.store / ".running").glob("*.lock")).with_suffix(".json")
+        entry = next((resumed.store / ".running").glob("*.json"))
         marker.write(suite=None, running=[], cells={"done": 1, "failed": 0, "left": 2}, seconds=1.0, seconds_left=None)
         assert "1 done, 0 failed, 2 left" in describe(look(str(resumed.store)))
         damage(entry, way)

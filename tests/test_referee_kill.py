@@ -18,9 +18,9 @@ from support.referee_bench import Bench, cell, grid
 from w2s_bench.referee.store import RUNNING, running_sweeps
 
 
-def start(folder: Path) -> subprocess.Popen:
+def start(folder: Path, *words: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "support.referee_bench", str(folder)],
+        [sys.executable, "-m", "support.referee_bench", str(folder), *words],
         cwd=Path(__file__).parent,
         start_new_session=True,
         stderr=subprocess.DEVNULL,

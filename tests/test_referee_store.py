@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import subprocess
+import sys
 
 import click
 import pytest
@@ -70,7 +72,7 @@ def test_full_disk_of_the_store(bench, monkeypatch):
 
 def test_full_disk_of_the_cache_fails_no_cell(bench, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(artefacts, "_to_disk", full_disk)
+        patch.setattr(artefacts, "to_disk", full_disk)
         with pytest.raises(W2SError, match="free some space"):
             bench.go(cell("trick"))
     assert bench.records() == []
@@ -107,10 +109,12 @@ def test_status(bench, cli):
 
 
 def test_words_of_a_killed_sweep_are_dropped(bench):
-    store = Store(bench.store)
-    marker = store.mark_running()
-    marker.write(running=[])
-    marker._lock.release()  # as the kernel does for a killed process
+    code = (
+        "import os, sys; from pathlib import Path; from w2s_bench.referee.store import Store\n"
+        "marker = Store(Path(sys.argv[1])).mark_running(); marker.write(running=[]); os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(bench.store)]).returncode == -9
+    assert len(list((bench.store / ".running").glob("*.json"))) == 1
     assert look(str(bench.store))["running"] == []
     assert not list((bench.store / ".running").glob("*.json"))
 

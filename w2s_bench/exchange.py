@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import compress
@@ -40,7 +41,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Yields a file under a temporary name, which takes its place, on disk, once all is written."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{writer(os.getpid())}.tmp")
     try:
         with open(temporary, "wb") as file:
             yield file
@@ -49,6 +50,11 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def writer(pid: int) -> str:
+    """Returns what a process of this machine is called in names of files: many machines may write into one folder."""
+    return f"{hashlib.sha256(platform.node().encode()).hexdigest()[:8]}-{pid}"
 
 
 def file_sha256(path: Path) -> str:

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import io
 import json
+import platform
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from rich.console import Console
 
 from w2s_bench import exchange
 from w2s_bench.cells import Cell, Entry, Run
+from w2s_bench.referee import leases
 from w2s_bench.referee.engines import LIGHT, LocalEngine
 from w2s_bench.referee.sweep import Outcome, run_cells
 from w2s_bench.registry import Registry, load
@@ -108,22 +110,24 @@ class Bench:
         return [{k: v for k, v in r.items() if k not in ("cost", "provenance")} for r in self.records()]
 
 
-def grid() -> list[Cell]:
-    """Returns the sweep that is killed: 6 cells, 12 stages, each slow enough to be hit."""
-    nap = {"fault": "nap 0.03"}
+def grid(seeds: int = 2, nap_s: float = 0.03) -> list[Cell]:
+    """Returns the sweep that is killed: 6 cells and 12 stages for 2 seeds, each slow enough to be hit."""
+    nap = {"fault": f"nap {nap_s}"}
     return [
         cell((m, nap), supervisors=(("guess", nap),), student=("pupil", {"strength": 0.9}), seed=seed)
         for m in ("trick", "trick_b", "control")
-        for seed in range(2)
+        for seed in range(seeds)
     ]
 
 
-if __name__ == "__main__":
-    here = Bench(Path(sys.argv[1]))
-    outcome = here.with_engine(
-        replace(here.run_of(*grid(), suite="grid"), engine={"workers": 2, "confine": "off"}), None
-    )
-    sys.exit(outcome.failed)
+def run_grid(folder: str, machine: str = "", seeds: str = "2", nap_s: str = "0.03") -> Outcome:
+    """Returns the outcome of a sweep over the grid; with a machine's name as if on another one than this."""
+    if machine:
+        platform.node = lambda: machine
+        leases.RENEWED_S, leases.EXPIRES_S = 0.2, 5.0
+    here = Bench(Path(folder))
+    run = here.run_of(*grid(int(seeds), float(nap_s)), suite="grid")
+    return here.with_engine(replace(run, engine={"workers": 2, "confine": "off"}), None)
 
 
 def permute_truth(bench: Bench) -> None:
@@ -135,3 +139,7 @@ def permute_truth(bench: Bench) -> None:
             np.save(path, np.random.default_rng(1).permutation(np.load(path)))
             manifest[f"truth/{split}.npy"] = hashlib.sha256(path.read_bytes()).hexdigest()
         exchange.write_json(place / "manifest.json", manifest)
+
+
+if __name__ == "__main__":
+    sys.exit(run_grid(*sys.argv[1:]).failed)

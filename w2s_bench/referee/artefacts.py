@@ -3,7 +3,8 @@
     <cache>/workers/                             the workers' own (frozen features); label-free
     <cache>/jobs/<owner>-<random>/               a running worker's folder, gone when it ends
     <cache>/referee/<kind>/<2 digits>/<digest>/  artefacts: truth, votes, predictions; never in a worker's reach
-    <cache>/referee/building/, locks/, owners/   what is being put together, and by whom; see also `unfinished`
+    <cache>/referee/building/                    what is being put together; see also `unfinished`
+    <cache>/referee/owners/, claims/             which sweeps live, and which stages they compute; see `leases`
 
 An artefact is put together in `building`, written to disk, given a manifest with the SHA-256 of each file, and renamed.
 Each file is checked against the manifest whenever it is read: a worker has the same rights as the referee and may write
@@ -13,6 +14,7 @@ to any of them.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
@@ -22,12 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from filelock import FileLock
-
 from w2s_bench import exchange
 from w2s_bench.errors import W2SError
-from w2s_bench.referee.disk import FULL, make_folder, make_way, remove, try_lock
-from w2s_bench.referee.plan import STAGE_KINDS, Stage
+from w2s_bench.referee.disk import FULL, copy_or_link, make_folder, make_way, remove, to_disk
+from w2s_bench.referee.leases import Claims, Lease, Watch
+from w2s_bench.referee.plan import Stage
 from w2s_bench.referee.unfinished import Unfinished
 
 T = TypeVar("T")
@@ -68,7 +69,7 @@ class Artefact:
                 copy = target / name.removeprefix(f"{part}/")
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 with self._named(name) as path:
-                    _copy_or_link(path, copy)
+                    copy_or_link(path, copy, LINK_FROM)
                     if exchange.file_sha256(copy) != self.manifest[name]:
                         raise Damaged(self.stage, path, "has changed")
 
@@ -111,15 +112,14 @@ class Cache:
         self.warn = warn
         self.workers, self.jobs = root / "workers", root / "jobs"
         self._referee = root / "referee"
-        self._building, self._locks, self._owners = (self._referee / n for n in ("building", "locks", "owners"))
-        for folder in (self.workers, self.jobs, self._building, self._locks, self._owners):
+        self._building, self._owners = self._referee / "building", self._referee / "owners"
+        for folder in (self.workers, self.jobs, self._building, self._owners):
             make_folder(folder, root)
         os.chmod(self._referee, 0o700)
         self.unfinished = Unfinished(root)
-        self._owner = secrets.token_hex(6)
-        self._alive = FileLock(self._owners / self._owner)
-        self._alive.acquire()
-        self._held: dict[str, FileLock] = {}
+        self._owner, self._watch = secrets.token_hex(6), Watch()
+        self._lease = Lease(self._owners / self._owner, root)
+        self._claims = Claims(self._referee / "claims", root, self._owner, self._is_dead)
 
     def place(self, stage: Stage) -> Path:
         """Returns where a stage's artefact is or will be."""
@@ -139,24 +139,28 @@ class Cache:
             return None
 
     def discard(self, stage: Stage, damage: Damaged) -> None:
-        """Removes a damaged artefact."""
+        """Removes an artefact that was damaged, unless another sweep has put a whole one in its place meanwhile."""
+        place = self.place(stage)
+        with contextlib.suppress(Damaged):
+            _found(stage, place).check()
+            return
         self.warn(f"{stage.label}: the cached artefact is damaged ({damage}); it is computed again")
-        remove(self.place(stage))
+        self._put_aside(place)
 
     def lock(self, stage: Stage) -> bool:
         """Returns whether the stage is now ours to compute; False while another process computes it."""
-        make_folder(self._locks, self.root)
-        lock = try_lock(self._locks / stage.digest)
-        if lock is None:
-            return False
-        self._held[stage.digest] = lock
-        return True
+        return self._claims.take(stage.digest)
+
+    def is_locked(self, stage: Stage) -> bool:
+        """Returns whether the stage is still ours; not so where this process was suspended and taken to be dead."""
+        return self._claims.has(stage.digest)
 
     def unlock(self, stage: Stage) -> None:
         """Lets others have the stage."""
-        lock = self._held.pop(stage.digest, None)
-        if lock is not None:
-            lock.release()
+        if os.path.lexists(self.place(stage)):
+            self._claims.forget(stage.digest)
+        else:
+            self._claims.drop(stage.digest)
 
     def job_folder(self) -> Path:
         """Returns a new folder for a worker; its name says nothing."""
@@ -192,15 +196,20 @@ class Cache:
                 manifest[path.relative_to(building).as_posix()] = exchange.file_sha256(path)
             except PermissionError as error:
                 raise ValueError(f"{stage.label} left {path.name}, which cannot be read: {error.strerror}") from error
-            _to_disk(path)
+            to_disk(path)
         exchange.write_json(building / "manifest.json", manifest)
         for folder in [p for p in building.rglob("*") if p.is_dir()] + [building]:
-            _to_disk(folder)
+            to_disk(folder)
         place = self.place(stage)
         make_folder(place.parent, self.root)
-        remove(place)
-        os.rename(building, place)
-        _to_disk(place.parent)
+        self._put_aside(place)
+        try:
+            os.rename(building, place)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+            raise Damaged(stage.digest, place, "was put there by another sweep at the same moment") from error
+        to_disk(place.parent)
         return Artefact(stage.digest, place, manifest)
 
     def note_failure(self, stage: Stage, text: str, log: Path | None = None) -> Path:
@@ -214,25 +223,29 @@ class Cache:
         return path
 
     def clean(self) -> None:
-        """Removes what dead sweeps left behind; a sweep is dead when nobody has its lock."""
-        for owner in list(self._owners.iterdir()):
-            if owner.name == self._owner:
-                continue
-            lock = try_lock(owner)
-            if lock is None:
-                continue
-            self._remove_folders(owner.name)
-            lock.release()
-            owner.unlink(missing_ok=True)
+        """Removes what dead sweeps left behind."""
+        with contextlib.suppress(OSError):
+            for owner in os.listdir(self._owners):
+                if owner != self._owner:
+                    self._is_dead(owner)
         self.unfinished.clean()
 
     def close(self) -> None:
-        """Removes this sweep's own leftovers and lets go of its locks."""
-        for lock in self._held.values():
-            lock.release()
-        self._remove_folders(self._owner)
-        self._alive.release()
-        (self._owners / self._owner).unlink(missing_ok=True)
+        """Removes this sweep's own leftovers and lets others have its stages."""
+        if self._lease.is_ours():
+            self._claims.drop_all()
+            self._remove_folders(self._owner)
+            self._lease.end()
+
+    def _is_dead(self, owner: str) -> bool:
+        """Returns whether a sweep is dead; what it left is removed by then, and its saved fits are kept."""
+        lease = self._owners / owner
+        if not self._watch.is_dead(lease):
+            return False
+        if os.path.lexists(lease):
+            self._remove_folders(owner)
+            remove(lease)
+        return True
 
     def _remove_folders(self, owner: str) -> None:
         for folder in self._building.glob(f"{owner}-*"):
@@ -240,21 +253,19 @@ class Cache:
         for folder in self.jobs.glob(f"{owner}-*"):
             self.unfinished.take(folder, keep=True)
 
+    def _put_aside(self, place: Path) -> None:
+        """Removes an artefact as a whole, at once: another sweep may be about to put one in its place."""
+        if os.path.lexists(place):
+            aside = self._building / f"{self._owner}-{secrets.token_hex(6)}"
+            with contextlib.suppress(OSError):
+                os.rename(place, aside)
+            remove(aside)
+
     def _new(self, parent: Path) -> Path:
         make_folder(parent, self.root)
         folder = parent / f"{self._owner}-{secrets.token_hex(6)}"
         folder.mkdir(mode=0o700)
         return folder
-
-
-def size_by_kind(root: Path) -> dict[str, tuple[int, int]]:
-    """Returns (artefacts, bytes) of each kind of stage in the cache at `root`."""
-    out = {}
-    for kind in STAGE_KINDS:
-        files = [p for p in (root / "referee" / kind).glob("*/*/**/*") if p.is_file()]
-        artefacts = sum(p.name == "manifest.json" for p in files)
-        out[kind] = (artefacts, sum(p.stat().st_size for p in files))
-    return out
 
 
 def _found(stage: Stage, place: Path) -> Artefact:
@@ -282,19 +293,3 @@ def _files(folder: Path, label: str) -> list[Path]:
         paths += [Path(parent, name) for name in names]
         paths += [Path(parent, name) for name in folders if os.path.islink(os.path.join(parent, name))]
     return sorted(paths)
-
-
-def _copy_or_link(source: Path, target: Path) -> None:
-    if source.stat().st_size >= LINK_FROM:
-        with contextlib.suppress(OSError):
-            os.link(source, target)
-            return
-    shutil.copyfile(source, target)
-
-
-def _to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

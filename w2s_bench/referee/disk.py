@@ -1,4 +1,4 @@
-"""Files and folders that anybody may have damaged: made again, removed and locked whatever is in their place."""
+"""Files and folders that anybody may have damaged: made again and removed whatever is in their place."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from w2s_bench.errors import W2SError
 
@@ -36,8 +34,10 @@ def make_folder(folder: Path, root: Path) -> None:
     root.mkdir(parents=True, exist_ok=True)
     for name in folder.relative_to(root).parts:
         root /= name
-        if not root.is_dir():
-            remove(root)
+        try:
+            root.mkdir(exist_ok=True)
+        except FileExistsError:
+            root.unlink(missing_ok=True)  # never a folder: another process may have made it by now, and filled it
             root.mkdir(exist_ok=True)
 
 
@@ -63,16 +63,19 @@ def remove(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
-def try_lock(file: Path) -> FileLock | None:
-    """Returns the lock on a file, None while another process has it; the kernel releases it when its owner dies."""
-    lock = FileLock(file)
+def copy_or_link(source: Path, target: Path, link_from: int) -> None:
+    """Copies a file; from so many bytes on it is linked where that works."""
+    if source.stat().st_size >= link_from:
+        with contextlib.suppress(OSError):
+            os.link(source, target)
+            return
+    shutil.copyfile(source, target)
+
+
+def to_disk(path: Path) -> None:
+    """Returns when a file or folder is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return None
-    except OSError:
-        if not file.is_dir():
-            raise
-        remove(file)
-        lock.acquire(timeout=0)
-    return lock
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -17,8 +17,8 @@ from pathlib import Path
 import w2s_bench
 from w2s_bench.compose.settings import cache_folder, store_folder
 from w2s_bench.referee import confinement
-from w2s_bench.referee.artefacts import size_by_kind
 from w2s_bench.referee.engines import cores
+from w2s_bench.referee.plan import STAGE_KINDS
 from w2s_bench.referee.provenance import gpu, version_of
 from w2s_bench.referee.walls import in_force
 
@@ -104,7 +104,7 @@ def _folder(what: str, path: str, option: str) -> Finding:
 
 
 def _cache_content(root: Path) -> Finding:
-    sizes = size_by_kind(root)
+    sizes = _size_by_kind(root)
     held = ", ".join(f"{n} {kind} ({size / 2**20:.0f} MiB)" for kind, (n, size) in sizes.items() if n)
     return Finding("cached stages", "ok", held or "none yet", "can be deleted at any time" if held else "")
 
@@ -150,3 +150,13 @@ def _hub() -> Finding:
         remedy = "the embedded suite and local files work; for a hub name, download it where there is a network"
         return Finding("Hugging Face hub", "note", f"{address} cannot be reached ({error})", remedy)
     return Finding("Hugging Face hub", "ok", f"{address} can be reached")
+
+
+def _size_by_kind(root: Path) -> dict[str, tuple[int, int]]:
+    """Returns (artefacts, bytes) of each kind of stage in the cache at `root`."""
+    out = {}
+    for kind in STAGE_KINDS:
+        files = [p for p in (root / "referee" / kind).glob("*/*/**/*") if p.is_file()]
+        artefacts = sum(p.name == "manifest.json" for p in files)
+        out[kind] = (artefacts, sum(p.stat().st_size for p in files))
+    return out

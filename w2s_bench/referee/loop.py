@@ -48,7 +48,8 @@ class Loop:
         self.sources = Sources(registry, plan)
         self.schedule = Schedule(plan)
         self.began = time.monotonic()
-        self.ok = self.failed = 0
+        self.ok = self.failed = self.elsewhere = 0
+        """Cells with a result of this sweep, without one, and with one that another sweep has recorded meanwhile."""
         self.computed: set[str] = set()
         """Stages that ran in this sweep and that no record has counted yet."""
         self.folders: dict[str, Path] = {}
@@ -69,11 +70,13 @@ class Loop:
         while self.schedule.cells:
             self.start_ready()
             self.mark_progress()
+            others = len(self.schedule.elsewhere)
+            pause = max(0.2, others / 100)  # each of them is looked at, maybe over a network
             if self.folders:
-                for ended in self.engine.wait(0.2 if self.schedule.elsewhere else 1.0):
+                for ended in self.engine.wait(min(pause, 1.0) if others else 1.0):
                     self.ended(ended)
-            elif self.schedule.elsewhere:
-                time.sleep(0.2)
+            elif others:
+                time.sleep(pause)
             self.schedule.resume()
 
     def start_ready(self) -> None:
@@ -88,6 +91,9 @@ class Loop:
             if artefact is not None:
                 self.cache.unlock(stage)
                 self.finished(stage.digest, artefact, None)
+                continue
+            if all(self.is_recorded(self.schedule.cells[name]) for name in sorted(self.schedule.users[stage.digest])):
+                self.cache.unlock(stage)
                 continue
             try:
                 self.start(stage)
@@ -140,6 +146,12 @@ class Loop:
             self.prepared.pop(ended.key, None),
         )
         self.sources.check(stage)
+        ours = self.cache.is_locked(stage) and folder.is_dir()
+        theirs = None if ours else self.find(stage)
+        if theirs is not None:
+            self.cache.unfinished.take(folder, keep=False)
+            self.finished(stage.digest, theirs, None)
+            return
         status, reason, artefact, damage = ended.status, ended.reason, None, None
         if stage.key:  # a message may have the seed, and records have the message
             reason = reason.replace(str(stage.seed), "SEED")
@@ -157,6 +169,10 @@ class Loop:
                 damage = removed
             except (W2SError, ValueError) as error:
                 status, reason = "failed", str(error)
+        alone = ended.alone
+        if status not in ("ok", "lost") and not ours:
+            status, reason = "lost", "another sweep took this one to be dead; was it suspended?"
+            alone = not self.folders
         if status != "ok" and FULL in reason + ended.details[-4000:]:
             raise W2SError(f"the disk is full ({stage.label}); free some space and run the same command again")
         note = None
@@ -165,14 +181,13 @@ class Loop:
             text = f"{stage.label}\n{status}: {reason}\n\n{trace}"
             note = self.note_failure(stage, text, folder / "log.txt")
         self.cache.unfinished.take(folder, keep=status in ("lost", "timeout"))
-        self.cache.unlock(stage)
         if damage is not None:
             self.progress.ended(stage, None)
             self.reopen(damage)
         elif artefact is not None:
             self.computed.add(stage.digest)
             self.finished(stage.digest, artefact, ended.seconds)
-        elif status == "lost" and self.schedule.runs_again(stage.digest, ended.alone):
+        elif status == "lost" and self.schedule.runs_again(stage.digest, alone):
             self.progress.stopped(stage)
             self.progress.say(f"{stage.label}: {reason}; it runs again, with nothing beside it")
         else:
@@ -181,6 +196,7 @@ class Loop:
             self.give_up(stage, status, without_machine(reason, folder))
             if note:
                 self.progress.say(f"    its traceback and output: {note}")
+        self.cache.unlock(stage)  # the records are written by now, for others who wait for the stage to find
 
     def check(self, stage: Stage, folder: Path, ended: Ended, prepared: handover.Prepared | None) -> None:
         """Raises W2SError where a worker did not leave what it should; completes its costs."""
@@ -205,6 +221,8 @@ class Loop:
                 self.score(cell)
 
     def score(self, cell: PlannedCell) -> None:
+        if self.computed.isdisjoint(cell.stages) and self.is_recorded(cell):
+            return
         try:
             record = self.recorder.write_result(cell, self.schedule.artefacts, self.computed)
         except Damaged as damage:
@@ -218,6 +236,20 @@ class Loop:
         self.ok += 1
         self.close(cell)
         self.progress.cell_done(cell, record)
+
+    def is_recorded(self, cell: PlannedCell) -> bool:
+        """Returns whether another sweep has recorded a cell meanwhile; it is closed then."""
+        record = self.recorder.store.finished_meanwhile(cell.digest, self.settings.retry_failed)
+        if record is None:
+            return False
+        self.close(cell)
+        if record["status"] == "ok":
+            self.elsewhere += 1
+            self.progress.cell_done(cell, record)
+        else:
+            self.failed += 1
+            self.progress.cell_failed(cell, record["status"], record["reason"])
+        return True
 
     def reopen(self, damage: Damaged) -> None:
         """Has a stage computed again whose artefact is damaged, or gives it up where that happens again and again."""
@@ -242,6 +274,8 @@ class Loop:
             self.progress.dropped(stage)
 
     def fail(self, cell: PlannedCell, status: str, reason: str) -> None:
+        if self.is_recorded(cell):  # a result is not replaced
+            return
         self.failed += 1
         reason = plain(without_machine(reason, self.cache.root, self.settings.store), 500)
         self.recorder.write_failure(cell, status, reason)
@@ -258,6 +292,7 @@ class Loop:
         if time.monotonic() - self._marked < 2.0:
             return
         self._marked = time.monotonic()
+        self.cache.clean()
         left = self.progress.left()
         self.marker.write(
             suite=self.settings.suite,

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import platform
 import secrets
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from filelock import FileLock
 
 from w2s_bench import exchange
 from w2s_bench.errors import W2SError
-from w2s_bench.referee.disk import explained, make_folder, make_way, try_lock
+from w2s_bench.referee.disk import explained, make_folder, make_way
+from w2s_bench.referee.leases import Lease, is_alive, is_silent
 from w2s_bench.referee.plan import SCHEMA
 from w2s_bench.store.escape import message_of
 from w2s_bench.store.records import problem_of
 
 RUNNING = ".running"
-"""Folder of the markers of sweeps that run now, each beside its lock."""
+"""Folder of the markers of sweeps that run now, each of them a lease."""
 
 
 class Store:
@@ -36,7 +34,7 @@ class Store:
             for name in ("records", "predictions", "scores"):
                 make_folder(root / name, root)
             exchange.write_bytes(root / "records" / ".writable", b"")
-            (root / "records" / ".writable").unlink()
+            (root / "records" / ".writable").unlink(missing_ok=True)  # another sweep may begin at the same moment
         self._known = {p.stem for p in (root / "records").glob("*.json") if not p.name.startswith(".")}
         if self._known:
             self.read(min(self._known))
@@ -61,6 +59,20 @@ class Store:
             self.damaged[name] = problem
             return None
         return record
+
+    def finished(self, digest: str, retry_failed: bool) -> dict[str, Any] | None:
+        """Returns the record of a cell on which there is nothing to do, None where it has to be computed."""
+        record = self.read(digest)
+        if record is None or (record["status"] != "ok" and retry_failed):
+            return None
+        return record if record["status"] != "ok" or self.has_files(record) else None
+
+    def finished_meanwhile(self, digest: str, retry_failed: bool) -> dict[str, Any] | None:
+        """Returns the same of a record that another sweep may have written by now."""
+        if not (self.root / "records" / f"{digest}.json").exists():
+            return None
+        self._known.add(digest)
+        return self.finished(digest, retry_failed)
 
     def has_files(self, record: dict[str, Any]) -> bool:
         """Returns whether the predictions and scores of a finished cell are as its record says."""
@@ -108,10 +120,11 @@ class Store:
             return RunningMarker(self.root / RUNNING)
 
     def _remove_leftovers(self) -> None:
-        """Removes half-written files of dead processes."""
+        """Removes what dead processes of this machine had written in part."""
         for path in (*self.root.glob("*/.*.tmp"), *self.root.glob(f"{RUNNING}/.*.tmp")):
-            pid = path.name.split(".")[-2]
-            if pid.isdecimal() and not _lives(int(pid)):
+            name = path.name.split(".")[-2]
+            pid = name.rpartition("-")[2]
+            if pid.isdecimal() and name == exchange.writer(int(pid)) and not is_alive(int(pid), None):
                 path.unlink(missing_ok=True)
 
     def _write(self, name: str, content: bytes) -> dict[str, str]:
@@ -121,53 +134,39 @@ class Store:
 
 
 class RunningMarker:
-    """A running sweep's entry for `w2s status`; valid as long as the sweep has its lock."""
+    """A running sweep's entry for `w2s status`; valid as long as the sweep lives."""
 
     def __init__(self, folder: Path) -> None:
         make_folder(folder, folder.parent)
         running_sweeps(folder)
-        self._path = folder / f"{secrets.token_hex(6)}.json"
-        self._lock = FileLock(self._path.with_suffix(".lock"))
-        self._lock.acquire()
+        self._lease = Lease(folder / f"{secrets.token_hex(6)}.json", folder.parent)
 
     def write(self, **progress: Any) -> None:
         """Replaces what was written before."""
         with contextlib.suppress(OSError):  # a courtesy, worth no failure
-            exchange.write_json(self._path, {**progress, "pid": os.getpid(), "host": platform.node()})
+            self._lease.write(**progress)
 
     def close(self) -> None:
         """Removes the entry."""
-        with contextlib.suppress(OSError):
-            self._path.unlink(missing_ok=True)
-        self._lock.release()
-        with contextlib.suppress(OSError):
-            self._path.with_suffix(".lock").unlink(missing_ok=True)
-            self._path.parent.rmdir()
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+        if self._lease.is_ours():
+            self._lease.end()
+            with contextlib.suppress(OSError):
+                self._lease.file.parent.rmdir()
 
 
 def running_sweeps(folder: Path) -> list[dict[str, Any]]:
-    """Returns what sweeps that still run wrote into this folder; the entries of dead ones are removed."""
+    """Returns what sweeps that still run wrote into this folder; the entries of dead ones are removed.
+
+    Nobody rests on these entries. So a sweep on another machine that is only slow may be taken for a dead one: it
+    writes its entry again.
+    """
     sweeps = []
-    for lock_file in folder.glob("*.lock"):
-        path = lock_file.with_suffix(".json")
+    for path in folder.glob("*.json"):
         try:
-            lock = try_lock(lock_file)
-            if lock is None:
+            if is_silent(path):
+                path.unlink(missing_ok=True)
+            else:
                 sweeps.append(_progress(exchange.read_json(path)))
-                continue
-            path.unlink(missing_ok=True)
-            lock.release()
-            lock_file.unlink(missing_ok=True)
         except (OSError, ValueError, KeyError, TypeError):  # being written, or damaged
             continue
     return sweeps

@@ -36,7 +36,7 @@ class Outcome:
     failed: int
     """Without a result, now or since an earlier run that was not to be retried."""
     skipped: int
-    """Done before."""
+    """Done before, or meanwhile by another sweep on the same store."""
     interrupted: bool
     store: Path
     digests: tuple[str, ...]
@@ -59,11 +59,11 @@ def run_cells(
     todo: list[PlannedCell] = []
     failed: list[PlannedCell] = []
     for cell in plan.cells:
-        record = store.read(cell.digest)
-        if record is None or (record["status"] == "ok" and not store.has_files(record)):
+        record = store.finished(cell.digest, run.retry_failed)
+        if record is None:
             todo.append(cell)
         elif record["status"] != "ok":
-            (todo if run.retry_failed else failed).append(cell)
+            failed.append(cell)
     skipped = len(plan.cells) - len(todo) - len(failed)
     if not todo:
         _name_failed(console, store, failed)
@@ -97,7 +97,7 @@ def run_cells(
             progress.say(f"interrupted: {loop.ok} of {len(todo)} cells are saved; the same command goes on from here")
     _name_failed(console, store, failed)
     registry.observe(events.RunFinished(loop.ok, loop.failed, time.monotonic() - loop.began))
-    return Outcome(loop.ok, loop.failed + len(failed), skipped, interrupted, store.root, digests)
+    return Outcome(loop.ok, loop.failed + len(failed), skipped + loop.elsewhere, interrupted, store.root, digests)
 
 
 def _name_failed(console: Console | None, store: Store, failed: list[PlannedCell]) -> None:

@@ -43,8 +43,10 @@ class Unfinished:
             if keep and not saved.is_symlink() and any(saved.iterdir()):
                 place = self._kept / note.read_text()
                 make_folder(self._kept, self.root)
+                aside = self._kept / folder.name
+                os.rename(saved, aside)  # of two sweeps that clean up after a third, one gets it
                 remove(place)
-                os.rename(saved, place)
+                os.rename(aside, place)
         remove(folder)
         remove(note)
 
