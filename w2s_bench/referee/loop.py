@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 import traceback
 from dataclasses import replace
@@ -13,17 +12,18 @@ from w2s_bench import events, exchange
 from w2s_bench.cells import Run
 from w2s_bench.errors import W2SError
 from w2s_bench.jobs import Cost
-from w2s_bench.referee import handover, prepare, walls
+from w2s_bench.referee import handover, walls
 from w2s_bench.referee.artefacts import Artefact, Cache, Damaged
 from w2s_bench.referee.disk import explained, remove
 from w2s_bench.referee.engines import OUTPUT, Ended, Engine
+from w2s_bench.referee.orders import Orders
 from w2s_bench.referee.plan import Plan, PlannedCell, Stage
 from w2s_bench.referee.progress import Progress
 from w2s_bench.referee.provenance import without_machine
 from w2s_bench.referee.records import WALLS, Recorder, confinement_of
 from w2s_bench.referee.schedule import DAMAGES, Schedule
-from w2s_bench.referee.shelves import shelves_of, take_in
-from w2s_bench.referee.sources import Changed, Sources, plugins_of
+from w2s_bench.referee.shelves import take_in
+from w2s_bench.referee.sources import Changed, Sources
 from w2s_bench.referee.store import RunningMarker, Store
 from w2s_bench.referee.walls import is_confined
 from w2s_bench.store.escape import plain
@@ -40,10 +40,9 @@ class Loop:
     ) -> None:  # fmt: skip
         self.settings, self.registry, self.stages = run, registry, plan.stages
         self.cache, self.engine, self.progress, self.marker = cache, engine, progress, marker
-        self.worker = worker
         self.confined = walls.in_force(str(run.engine.get("confine", "auto")), engine.walled)
         walls.check_secret(plan, self.confined, engine.walled, progress.note)
-        self.reach = walls.Reach(run, registry, plan, cache.root)
+        self.orders = Orders(run, registry, plan, cache, progress, worker, is_confined(self.confined))
         self.recorder = Recorder(run, registry, store, self.confined)
         self.sources = Sources(registry, plan)
         self.schedule = Schedule(plan)
@@ -56,7 +55,6 @@ class Loop:
         """Of running stages."""
         self.prepared: dict[str, handover.Prepared] = {}
         """What their results are checked against, whatever becomes of the file meanwhile."""
-        self.read_prepared = functools.lru_cache(maxsize=16)(handover.Prepared.read)
         self._marked = 0.0
 
     def run(self) -> None:
@@ -108,36 +106,12 @@ class Loop:
         return None if artefact and required and not is_confined(confinement_of(artefact)) else artefact
 
     def start(self, stage: Stage) -> None:
-        plugins, installed = self.registry.brought_by(plugins_of(stage))
-        shelved = shelves_of(stage, self.registry, self.cache.workers)
-        with explained("cache", self.cache.root):
-            if stage.kind == "prepare":
-                folder, target = self.cache.secret_folder(), prepare.TARGET
-                prepare.write_order(folder, stage, plugins, installed)
-            else:
-                folder, target = self.cache.job_folder(), self.worker
-                try:
-                    artefacts = self.schedule.artefacts
-                    prepared = self.read_prepared(artefacts[stage.needs[0]])
-                    handover.fill(folder, stage, prepared, artefacts, self.settings, plugins, installed, shelved)
-                    self.prepared[stage.digest] = prepared
-                    if self.cache.unfinished.give(stage, folder):
-                        self.progress.say(f"{stage.label}: goes on from what was saved before it was killed")
-                    for note in prepared.info["notes"]:
-                        self.progress.note(f"task {stage.task.name}: {note}")
-                except Damaged:
-                    remove(folder)
-                    raise
-            for name in walls.FOLDERS:
-                (folder / name).mkdir(exist_ok=True)  # there may be something saved
-        within = None
-        if is_confined(self.confined):
-            for problem in self.reach.fetch(stage):
-                self.progress.note(problem)
-            within = self.reach.of(stage, folder, shelved)
-        self.folders[stage.digest] = folder
+        order = self.orders.make(stage, self.schedule.artefacts)
+        if order.prepared is not None:
+            self.prepared[stage.digest] = order.prepared
+        self.folders[stage.digest] = order.folder
         self.progress.started(stage)
-        self.engine.submit(stage.digest, target, folder, within)
+        self.engine.submit(stage.digest, order.target, order.folder, order.within)
 
     def ended(self, ended: Ended) -> None:
         stage, folder, prepared = (
