@@ -18,9 +18,10 @@ def import_lightning() -> None:
     """Imports `lightning.pytorch`; who imports torchmetrics later gets the whole of it."""
     if "lightning.pytorch" in sys.modules or "torchmetrics" in sys.modules:
         return
-    from lightning_utilities.core import imports
+    from lightning_utilities.core import imports as module
 
-    requirement: Any = imports.RequirementCache
+    imports: Any = module
+    requirement = imports.RequirementCache
     is_met, is_there = requirement.__bool__, imports.package_available
     requirement.__bool__ = lambda self: not str(self.requirement).startswith(HEAVY) and is_met(self)
     imports.package_available = lambda name: name not in HEAVY and is_there(name)
