@@ -60,7 +60,7 @@ def test_live_table_on_a_terminal(tmp_path, monkeypatch):
 
 def test_time_left_is_a_forecast_from_what_ran():
     plan = plan_cells([cell("trick", seed=s) for s in range(4)], registry())
-    progress = Progress(Console(file=io.StringIO()), plan.stages, 4, slots=2)
+    progress = Progress(Console(file=io.StringIO()), plan.stages, 4, room=2)
     assert progress.left() is None
     for stage in plan.stages.values():
         if stage.kind != "train":

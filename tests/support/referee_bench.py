@@ -17,6 +17,7 @@ import numpy as np
 from rich.console import Console
 
 from w2s_bench import exchange
+from w2s_bench.board.build import build_board
 from w2s_bench.cells import Cell, Entry, Run
 from w2s_bench.referee import leases
 from w2s_bench.referee.engines import LIGHT, LocalEngine
@@ -24,6 +25,8 @@ from w2s_bench.referee.sweep import Outcome, run_cells
 from w2s_bench.registry import Registry, load
 
 PLUGIN = str(Path(__file__).with_name("referee_plugin.py"))
+TIMES = ("as_of", "seconds", "seconds_over_naive", "peak_memory_bytes")
+"""Of a board, what differs between two runs of the same cells."""
 WORKER = "support.fake_worker:run"
 
 
@@ -108,6 +111,17 @@ class Bench:
     def results(self) -> list[dict[str, Any]]:
         """Returns all records without what may differ between two runs of the same cells."""
         return [{k: v for k, v in r.items() if k not in ("cost", "provenance")} for r in self.records()]
+
+    def board(self) -> str:
+        """Returns the board as JSON, without times and costs in seconds."""
+        return json.dumps(without_times(build_board([self.store]).data), sort_keys=True)
+
+
+def without_times(value: Any) -> Any:
+    """Returns a board without what tells when it was made and how long that took."""
+    if isinstance(value, dict):
+        return {k: without_times(v) for k, v in value.items() if k not in TIMES}
+    return [without_times(v) for v in value] if isinstance(value, list) else value
 
 
 def grid(seeds: int = 2, nap_s: float = 0.03) -> list[Cell]:

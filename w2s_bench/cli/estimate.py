@@ -30,7 +30,7 @@ def lines(run: Run, trials: Sequence[Cell], registry: Registry) -> Iterator[str]
         names = ", ".join(machines.CARDS)
         yield f"hours and memory: no known card is seen here; name one with hardware.card=NAME, out of {names}"
         return
-    workers = make_engine(run.engine, run.hardware, ()).slots
+    workers = make_engine(run, ()).room
     taken = estimate([*run.cells, *trials], registry, machine)
     yield from table(taken)
     sentences = [total(taken, machine, workers), assumptions(taken, machine)]

@@ -49,6 +49,8 @@ Check = tuple[Callable[[Any], bool], str]
 POSITIVE: Check = (lambda v: v > 0, "expects more than 0")
 AT_LEAST_0: Check = (lambda v: v >= 0, "expects 0 or more")
 FINITE: Check = (lambda v: 0 < v < math.inf, "expects a number of seconds, more than 0")
+UNSET_OR_AT_LEAST_0: Check = (lambda v: v is None or v >= 0, "expects 0 or more, or null")
+UNSET_OR_MORE: Check = (lambda v: v is None or v > 0, "expects more than 0, or null")
 SHARE: Check = (lambda v: 0 <= v <= 1, "expects a share between 0 and 1")
 
 
@@ -82,6 +84,9 @@ RANGES: dict[str, dict[str, Check]] = {
         "timeout_s": POSITIVE,
         "save_every_s": FINITE,
         "confine": one_of("auto", "required", "off"),
+        "resubmit": AT_LEAST_0,
+        "gpus": UNSET_OR_AT_LEAST_0,
+        "memory_gb": UNSET_OR_MORE,
     },
     "hardware": {
         "threads": POSITIVE,

@@ -162,13 +162,13 @@ class Cache:
         else:
             self._claims.drop(stage.digest)
 
-    def job_folder(self) -> Path:
-        """Returns a new folder for a worker; its name says nothing."""
-        return self._new(self.jobs)
+    def job_folder(self, owner: str | None = None) -> Path:
+        """Returns a new folder for a worker; its name says nothing. It goes with its owner, this sweep or another."""
+        return self._new(self.jobs, owner or self._owner)
 
-    def secret_folder(self) -> Path:
+    def secret_folder(self, owner: str | None = None) -> Path:
         """Returns a new folder for a worker that makes truth (prepare)."""
-        return self._new(self._building)
+        return self._new(self._building, owner or self._owner)
 
     def keep(self, stage: Stage, source: Path, names: Iterable[str]) -> Artefact:
         """Returns the stage's artefact, made of the files and folders called `names` in `source`, where they exist.
@@ -184,7 +184,7 @@ class Cache:
             raise Damaged(stage.digest, self.place(stage), "was removed while it was put together") from error
 
     def _keep(self, stage: Stage, source: Path, names: Iterable[str]) -> Artefact:
-        building = self._new(self._building)
+        building = self._new(self._building, self._owner)
         for name in names:
             if os.path.lexists(source / name):
                 os.rename(source / name, building / name)
@@ -261,9 +261,9 @@ class Cache:
                 os.rename(place, aside)
             remove(aside)
 
-    def _new(self, parent: Path) -> Path:
+    def _new(self, parent: Path, owner: str) -> Path:
         make_folder(parent, self.root)
-        folder = parent / f"{self._owner}-{secrets.token_hex(6)}"
+        folder = parent / f"{owner}-{secrets.token_hex(6)}"
         folder.mkdir(mode=0o700)
         return folder
 

@@ -15,16 +15,17 @@ from w2s_bench.jobs import Cost
 from w2s_bench.referee import handover, walls
 from w2s_bench.referee.artefacts import Artefact, Cache, Damaged
 from w2s_bench.referee.disk import explained, remove
-from w2s_bench.referee.engines import OUTPUT, Ended, Engine
+from w2s_bench.referee.engines import OUTPUT, Ended, Engine, Submission
 from w2s_bench.referee.orders import Orders
 from w2s_bench.referee.plan import Plan, PlannedCell, Stage
 from w2s_bench.referee.progress import Progress
 from w2s_bench.referee.provenance import without_machine
-from w2s_bench.referee.records import WALLS, Recorder, confinement_of
+from w2s_bench.referee.records import HOST, WALLS, Recorder, confinement_of
 from w2s_bench.referee.schedule import DAMAGES, Schedule
 from w2s_bench.referee.shelves import take_in
 from w2s_bench.referee.sources import Changed, Sources
 from w2s_bench.referee.store import RunningMarker, Store
+from w2s_bench.referee.submitted import SUBMITTED
 from w2s_bench.referee.walls import is_confined
 from w2s_bench.store.escape import plain
 
@@ -40,12 +41,15 @@ class Loop:
     ) -> None:  # fmt: skip
         self.settings, self.registry, self.stages = run, registry, plan.stages
         self.cache, self.engine, self.progress, self.marker = cache, engine, progress, marker
-        self.confined = walls.in_force(str(run.engine.get("confine", "auto")), engine.walled)
+        confine = str(run.engine.get("confine", "auto"))
+        self.confined = walls.of_nodes(confine) if engine.remote else walls.in_force(confine, engine.walled)
         walls.check_secret(plan, self.confined, engine.walled, progress.note)
-        self.orders = Orders(run, registry, plan, cache, progress, worker, is_confined(self.confined))
+        walled = confine != "off" if engine.remote else is_confined(self.confined)
+        owner = SUBMITTED if engine.outlives else None
+        self.orders = Orders(run, registry, plan, cache, progress, worker, walled, owner)
         self.recorder = Recorder(run, registry, store, self.confined)
         self.sources = Sources(registry, plan)
-        self.schedule = Schedule(plan)
+        self.schedule = Schedule(plan, engine.resubmit)
         self.began = time.monotonic()
         self.ok = self.failed = self.elsewhere = 0
         """Cells with a result of this sweep, without one, and with one that another sweep has recorded meanwhile."""
@@ -67,6 +71,9 @@ class Loop:
             self.schedule.offer(digest)
         while self.schedule.cells:
             self.start_ready()
+            if self.engine.remote:
+                running = [self.stages[digest] for digest in self.engine.running()]
+                self.progress.on_cluster(running, len(self.folders), self.engine.room)
             self.mark_progress()
             others = len(self.schedule.elsewhere)
             pause = max(0.2, others / 100)  # each of them is looked at, maybe over a network
@@ -110,8 +117,10 @@ class Loop:
         if order.prepared is not None:
             self.prepared[stage.digest] = order.prepared
         self.folders[stage.digest] = order.folder
-        self.progress.started(stage)
-        self.engine.submit(stage.digest, order.target, order.folder, order.within)
+        if not self.engine.remote:
+            self.progress.started(stage)
+        seconds, sources = self.progress.expected(stage), self.sources.digests(stage) if self.engine.remote else ()
+        self.engine.submit(Submission(stage.digest, order.target, order.folder, order.within, seconds, sources))
 
     def ended(self, ended: Ended) -> None:
         stage, folder, prepared = (
@@ -134,8 +143,11 @@ class Loop:
                 self.check(stage, folder, ended, prepared)
                 with explained("cache", self.cache.root):
                     remove(folder / "out" / WALLS)  # whatever the worker left there
-                    exchange.write_json(folder / "out" / WALLS, self.confined)
-                    artefact = self.cache.keep(stage, folder / "out", (*handover.OUTPUTS[stage.kind], WALLS))
+                    exchange.write_json(folder / "out" / WALLS, ended.confined or self.confined)
+                    remove(folder / "out" / HOST)
+                    if ended.host is not None:
+                        exchange.write_json(folder / "out" / HOST, ended.host)
+                    artefact = self.cache.keep(stage, folder / "out", (*handover.OUTPUTS[stage.kind], WALLS, HOST))
                     take_in(stage, self.registry, self.cache.workers, folder)
             except Changed:
                 raise
@@ -163,10 +175,10 @@ class Loop:
             self.finished(stage.digest, artefact, ended.seconds)
         elif status == "lost" and self.schedule.runs_again(stage.digest, alone):
             self.progress.stopped(stage)
-            self.progress.say(f"{stage.label}: {reason}; it runs again, with nothing beside it")
+            self.progress.say(f"{stage.label}: {reason}; {self.schedule.next_try}")
         else:
             if status == "lost":
-                status, reason = "failed", f"{reason}; twice so while nothing else ran"
+                status, reason = "failed", f"{reason}; {self.schedule.last_try}"
             self.give_up(stage, status, without_machine(reason, folder))
             if note:
                 self.progress.say(f"    its traceback and output: {note}")
@@ -270,7 +282,9 @@ class Loop:
         left = self.progress.left()
         self.marker.write(
             suite=self.settings.suite,
-            running=[self.stages[d].label for d in self.folders],
+            engine=self.engine.name,
+            running=[label for label, _ in self.progress.running.values()],
+            queued=self.progress.queued,
             cells={"done": self.ok, "failed": self.failed, "left": len(self.schedule.cells)},
             seconds=round(self._marked - self.began, 1),
             seconds_left=None if left is None else round(left, 1),

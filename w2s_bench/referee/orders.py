@@ -32,13 +32,17 @@ class Order:
 
 
 class Orders:
-    """Puts orders together. `worker` is what runs all stages but `prepare`, `walled` whether walls go around it."""
+    """Puts orders together. `worker` is what runs all stages but `prepare`, `walled` whether walls go around it.
+
+    `owner` is whose the folders are, None for this sweep's.
+    """
 
     def __init__(
-        self, run: Run, registry: Any, plan: Plan, cache: Cache, progress: Progress, worker: str, walled: bool
-    ) -> None:
+        self, run: Run, registry: Any, plan: Plan, cache: Cache, progress: Progress, worker: str, walled: bool,
+        owner: str | None,
+    ) -> None:  # fmt: skip
         self.settings, self.registry, self.cache, self.progress = run, registry, cache, progress
-        self.worker, self.walled = worker, walled
+        self.worker, self.walled, self.owner = worker, walled, owner
         self.reach = walls.Reach(run, registry, plan, cache.root)
         self.read_prepared = functools.lru_cache(maxsize=16)(handover.Prepared.read)
 
@@ -49,10 +53,10 @@ class Orders:
         prepared = None
         with explained("cache", self.cache.root):
             if stage.kind == "prepare":
-                folder, target = self.cache.secret_folder(), prepare.TARGET
+                folder, target = self.cache.secret_folder(self.owner), prepare.TARGET
                 prepare.write_order(folder, stage, plugins, installed)
             else:
-                folder, target = self.cache.job_folder(), self.worker
+                folder, target = self.cache.job_folder(self.owner), self.worker
                 try:
                     prepared = self.read_prepared(artefacts[stage.needs[0]])
                     handover.fill(folder, stage, prepared, artefacts, self.settings, plugins, installed, shelved)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+from collections import defaultdict
 from typing import Any
 
 from rich.console import Console, Group
@@ -31,13 +32,16 @@ def spell(seconds: float) -> str:
 class Progress:
     """The display of one sweep; use as a context manager."""
 
-    def __init__(self, console: Console | None, stages: dict[str, Stage], cells: int, slots: int) -> None:
+    def __init__(self, console: Console | None, stages: dict[str, Stage], cells: int, room: int) -> None:
         # what is shown here is clean; a live table needs codes that a guarded stream takes out
         self.console = console or Console(file=getattr(sys.stderr, "unguarded", sys.stderr))
         self.total = {k: sum(s.kind == k for s in stages.values()) for k in STAGE_KINDS}
         self.done = dict.fromkeys(STAGE_KINDS, 0)
         self.ran: dict[str, list[float]] = {k: [] for k in STAGE_KINDS}
-        self.cells, self.cells_done, self.cells_failed, self.slots = cells, 0, 0, slots
+        self.ran_as: dict[tuple[str, str], list[float]] = defaultdict(list)
+        self.queued = 0
+        """Stages that were submitted to a cluster and do not run yet."""
+        self.cells, self.cells_done, self.cells_failed, self.room = cells, 0, 0, room
         self.running: dict[str, tuple[str, float]] = {}
         self.noted: set[str] = set()
         self.stack = contextlib.ExitStack()
@@ -67,6 +71,18 @@ class Progress:
         """Shows a stage as running."""
         self.running[stage.digest] = (plain(stage.label, 200), time.monotonic())
 
+    def on_cluster(self, running: list[Stage], submitted: int, room: int) -> None:
+        """Shows which of the submitted stages have left the queue of a cluster, and reckons with its room for them."""
+        for stage in running:
+            if stage.digest not in self.running:
+                self.started(stage)
+        self.queued, self.room = submitted - len(self.running), room
+
+    def expected(self, stage: Stage) -> float | None:
+        """Returns the seconds that a stage may take, by those of its kind and entry, else of its kind, if any ran."""
+        like = self.ran_as.get((stage.kind, stage.entry.name)) or self.ran[stage.kind]
+        return sum(like) / len(like) if like else None
+
     def stopped(self, stage: Stage) -> None:
         """Shows a stage no longer as running; it is still to be done."""
         self.running.pop(stage.digest, None)
@@ -81,6 +97,7 @@ class Progress:
         self.done[stage.kind] += 1
         if seconds is not None:
             self.ran[stage.kind].append(seconds)
+            self.ran_as[stage.kind, stage.entry.name].append(seconds)
 
     def dropped(self, stage: Stage) -> None:
         """Counts a stage that nobody needs any more."""
@@ -112,7 +129,7 @@ class Progress:
         for kind in STAGE_KINDS:
             ran = self.ran[kind] or known
             rest += max(0, self.total[kind] - self.done[kind]) * sum(ran) / len(ran)
-        return rest / self.slots
+        return rest / self.room
 
     def _at(self) -> str:
         return f"{self.cells_done + self.cells_failed}/{self.cells}"
@@ -129,5 +146,6 @@ class Progress:
         table.add_row("cells", bar, f"{finished}/{self.cells}{failed}")
         left = self.left()
         lines = [f"  {label}  {spell(time.monotonic() - since)}" for label, since in list(self.running.values())[:8]]
+        lines += [f"  {self.queued} more are queued"] if self.queued else []
         lines.append("" if left is None else f"about {spell(left)} left")
         return Group(table, Text("\n".join(lines), style="dim"))

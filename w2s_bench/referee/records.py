@@ -24,6 +24,8 @@ from w2s_bench.store.paths import strip_local_paths
 
 WALLS = "walls.json"
 """Of an artefact: the text that says what its worker was confined by, written by the referee."""
+HOST = "host.json"
+"""Of an artefact that comes of a node of a cluster: what the node is, as `provenance.host` says it."""
 
 
 def confinement_of(artefact: Artefact) -> str:
@@ -49,7 +51,8 @@ class Recorder:
         """
         truth = self._truth(artefacts[cell.prepare])
         votes = [self._votes(artefacts[d]) for d in cell.supervise]
-        content = artefacts[cell.train].load("predictions.parquet", bytes)
+        trained = artefacts[cell.train]
+        content = trained.load("predictions.parquet", bytes)
         student, ceiling = exchange.read_predictions(content), self._predictions(artefacts[cell.ceiling])
         cost, backbones = _cost(cell, artefacts, computed), _backbones(cell, artefacts)
         answers = Answers(
@@ -80,6 +83,7 @@ class Recorder:
             "task_fingerprint": plain(info["fingerprint"], 200),
             "task_notes": info["notes"],
             "backbones": backbones,
+            **({"host": trained.load(HOST, exchange.parse_json)} if HOST in trained.manifest else {}),
             "confined": "; ".join(sorted({confinement_of(artefacts[digest]) for digest in cell.stages})),
         }
         self.store.write_record(record)

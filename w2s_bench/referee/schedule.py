@@ -18,7 +18,9 @@ DAMAGES = 3
 class Schedule:
     """The stages and cells of a plan. Stages that most cells wait for go first."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, resubmit: int | None = None) -> None:
+        self.resubmit = resubmit
+        """How often a lost stage runs again, whatever runs beside it; None: alone, as LOSSES says."""
         self.stages = plan.stages
         self.cells = {cell.digest: cell for cell in plan.cells}
         """Those without a record yet."""
@@ -38,7 +40,7 @@ class Schedule:
         self.elsewhere: list[str] = []
         """Stages that another process computes."""
         self._suspects: set[str] = set()
-        self._lost_alone: Counter[str] = Counter()
+        self._lost: Counter[str] = Counter()
         self._damages: Counter[str] = Counter()
 
     def offer(self, digest: str) -> None:
@@ -92,12 +94,33 @@ class Schedule:
         return True
 
     def runs_again(self, digest: str, alone: bool) -> bool:
-        """Returns whether a stage that was lost with its process gets another try, in which nothing runs beside it."""
-        self._lost_alone[digest] += alone
-        if self._lost_alone[digest] >= LOSSES:
+        """Returns whether a stage that was lost with its process gets another try.
+
+        On one machine nothing runs beside it then. On a cluster the others run on, most of them elsewhere.
+        """
+        if self.resubmit is not None:
+            self._lost[digest] += 1
+            if self._lost[digest] > self.resubmit:
+                return False
+            self.offer(digest)
+            return True
+        self._lost[digest] += alone
+        if self._lost[digest] >= LOSSES:
             return False
         self._suspects.add(digest)
         return True
+
+    @property
+    def next_try(self) -> str:
+        """Returns how a lost stage is tried again, to follow the reason."""
+        return "it runs again, with nothing beside it" if self.resubmit is None else "it is submitted again"
+
+    @property
+    def last_try(self) -> str:
+        """Returns why a lost stage is not tried again, to follow the reason."""
+        if self.resubmit is None:
+            return "twice so while nothing else ran"
+        return f"submitted {1 + self.resubmit} times, it was lost each time"
 
     def close(self, cell: PlannedCell) -> list[Stage]:
         """Returns the stages without an artefact that nobody needs any more, now that a cell has a record."""

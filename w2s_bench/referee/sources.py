@@ -6,6 +6,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
+from w2s_bench import exchange
 from w2s_bench.errors import W2SError
 from w2s_bench.referee.plan import Plan, Stage
 
@@ -26,6 +27,11 @@ class Sources:
         keys = {key for stage in plan.stages.values() for key in plugins_of(stage)}
         self._files: dict[tuple[str, str], tuple[Path, ...]] = {key: registry.get(*key).source.files for key in keys}
         self._stamps = {path: _stamp(path) for files in self._files.values() for path in files}
+
+    def digests(self, stage: Stage) -> tuple[tuple[str, str], ...]:
+        """Returns the files of a stage's plugins, each with its SHA-256."""
+        files = dict.fromkeys(path for key in plugins_of(stage) for path in self._files[key])
+        return tuple((str(path), exchange.file_sha256(path)) for path in files)
 
     def check(self, stage: Stage) -> None:
         """Raises Changed where a plugin of a stage that has just run was edited since it was planned."""

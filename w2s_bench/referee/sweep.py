@@ -75,8 +75,8 @@ def run_cells(
     with contextlib.ExitStack() as stack:
         lent = engine is not None
         if engine is None:
-            engine = make_engine(run.engine, run.hardware, PRELOAD if worker == WORKER else LIGHT)
-        progress = stack.enter_context(Progress(console, smaller.stages, len(todo), engine.slots))
+            engine = make_engine(run, PRELOAD if worker == WORKER else LIGHT)
+        progress = stack.enter_context(Progress(console, smaller.stages, len(todo), engine.room))
         with explained("cache", run.cache):
             cache = Cache(Path(run.cache).absolute(), progress.say)
             stack.callback(cache.close)

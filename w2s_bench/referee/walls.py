@@ -73,8 +73,13 @@ def check_secret(plan: Plan, confined: str, walled: bool, note: Callable[[str], 
         return
     if not walled:
         raise UsageError("secret: engine=inline runs plugins in the process that has the secret; use engine=local")
-    if not is_confined(confined):
+    if confined.startswith("none"):
         note(f"no walls around workers ({confined}): a plugin can read the secret's file and the truth")
+
+
+def of_nodes(confine: str) -> str:
+    """Returns what holds of workers on other machines, before one of these says what is in force there."""
+    return "none: engine.confine=off" if confine == "off" else f"as its node can: engine.confine={confine}"
 
 
 def is_confined(confined: str) -> bool:
@@ -98,7 +103,7 @@ class Reach:
             *self._open(search_path(), only=_is_source),
             *self._open(map(os.path.expanduser, run.engine.get("readable") or [])),
         ]
-        self._devices = tuple(str(p) for p in Path("/dev").glob("*") if p.name in DEVICES or p.name[:6] == "nvidia")
+        self._devices = devices()
 
     def of(self, stage: Stage, folder: Path, shelves: Iterable[Path]) -> Walls:
         """Returns the walls of a stage's worker in its folder; it reads these shelves of the workers' cache too."""
@@ -153,13 +158,23 @@ class Reach:
                 yield path
 
 
+def devices() -> tuple[str, ...]:
+    """Returns the devices of this machine that a worker may use."""
+    return tuple(str(p) for p in Path("/dev").glob("*") if p.name in DEVICES or p.name[:6] == "nvidia")
+
+
+def of_etc() -> tuple[str, ...]:
+    """Returns what libraries read of /etc."""
+    return tuple(f"/etc/{name}" for name in SETTINGS)
+
+
 def libraries() -> list[str]:
     """Returns what interpreter and libraries are made of, and what they ask the system for."""
     ours = [Path(w2s_bench.__file__ or "").parent]
     ours += [Path(part) for name in ("plugins", "conf") for part in getattr(_module(name), "__path__", ())]
     loader = [p for p in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if p]
     interpreter = [sys.prefix, sys.base_prefix, *sysconfig.get_paths().values()]
-    return [*interpreter, *map(str, ours), *SYSTEM, *(f"/etc/{name}" for name in SETTINGS), *loader]
+    return [*interpreter, *map(str, ours), *SYSTEM, *of_etc(), *loader]
 
 
 def search_path() -> list[str]:

@@ -1,4 +1,4 @@
-"""Engines run the stages: `local` in processes forked from a server, `inline` in this process, for a debugger."""
+"""The engine `local`: worker processes on this machine, forked from a server."""
 
 from __future__ import annotations
 
@@ -9,21 +9,18 @@ import select
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-import traceback
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from w2s_bench import exchange
-from w2s_bench.errors import UsageError, W2SError
+from w2s_bench.errors import W2SError
 from w2s_bench.referee import server
-from w2s_bench.referee.confinement import Walls
-from w2s_bench.referee.environment import HIDDEN, of_workers
+from w2s_bench.referee.engines.contract import Ended, Submission
+from w2s_bench.referee.environment import of_workers
 from w2s_bench.registry import loading
-from w2s_bench.store.escape import GuardedStream, of_error
+from w2s_bench.store.escape import of_error
 
 LIGHT = ("w2s_bench.referee.prepare", "w2s_bench.registry", "pandas")
 PRELOAD = (*LIGHT, "torch", "lightning.pytorch", "w2s_bench.training.worker", *loading.built_ins())
@@ -36,52 +33,6 @@ TAIL = 20_000
 
 KILLED = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """What ends a process from outside: a lack of memory, somebody at the keyboard, another worker."""
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A stage that has left its worker."""
-
-    key: str
-    status: str
-    """ok, failed, timeout, or lost: killed, maybe through no fault of its own."""
-    reason: str = ""
-    details: str = ""
-    """Traceback and the end of the worker's output."""
-    seconds: float = 0.0
-    memory: int = 0
-    """Peak bytes of the process, 0 where unknown."""
-    alone: bool = False
-    """lost: nothing else ran beside it."""
-
-
-class Engine(Protocol):
-    """What the sweep needs of an engine."""
-
-    slots: int
-    walled: ClassVar[bool]
-    """Whether what it starts is a process of its own, which walls can be put around."""
-
-    def submit(self, key: str, target: str, folder: Path, walls: Walls | None) -> None:
-        """Starts `target` (`module:function`) on a job folder, within walls where there are any."""
-
-    def wait(self, seconds: float) -> list[Ended]:
-        """Returns what has ended, waiting at most so long for the first."""
-
-    def close(self) -> None:
-        """Ends everything that still runs."""
-
-
-def make_engine(engine: dict[str, Any], hardware: dict[str, Any], preload: tuple[str, ...]) -> Engine:
-    """Returns the engine that a run's `engine` and `hardware` settings ask for; nothing is started yet."""
-    name = engine.get("name", "local")
-    threads = max(1, int(hardware.get("threads", 1)))
-    if name == "inline":
-        return InlineEngine()
-    if name != "local":
-        raise UsageError(f"engine {name!r} is not one of local, inline")
-    workers = int(engine.get("workers", 0)) or (1 if hardware.get("accelerator") == "gpu" else cores() // threads)
-    return LocalEngine(max(1, workers), float(engine.get("timeout_s", 3600.0)), threads, preload)
 
 
 def cores() -> int:
@@ -127,20 +78,44 @@ class LocalEngine:
     timeout_s: float
     threads: int
     preload: tuple[str, ...] = PRELOAD
+    path: tuple[str, ...] = ()
+    """Where workers import modules from; none: from where this process does."""
     _server: subprocess.Popen[bytes] | None = None
     _workers: dict[int, _Worker] = field(default_factory=dict)
     _next: int = 0
     _ready: bool = False
     _pending: bytes = b""
+    name: ClassVar[str] = "local"
     walled: ClassVar[bool] = True
+    remote: ClassVar[bool] = False
+    outlives: ClassVar[bool] = False
+    resubmit: ClassVar[int | None] = None
 
-    def submit(self, key: str, target: str, folder: Path, walls: Walls | None) -> None:
-        """Starts `target` on a job folder; the first call starts the server."""
+    def submit(self, submission: Submission) -> None:
+        """Starts a stage; the first call starts the server."""
         if self._server is None:
             self._start()
         self._next += 1
-        self._workers[self._next] = _Worker(key, folder, time.monotonic(), float("inf"))
-        self._ask(id=self._next, target=target, folder=str(folder), walls=walls and asdict(walls))
+        self._workers[self._next] = _Worker(submission.key, submission.folder, time.monotonic(), float("inf"))
+        self._ask(
+            id=self._next,
+            target=submission.target,
+            folder=str(submission.folder),
+            walls=submission.walls and asdict(submission.walls),
+        )
+
+    @property
+    def room(self) -> int:
+        """Returns how many run at a time."""
+        return self.slots
+
+    def adopt(self, key: str) -> Path | None:
+        """Returns None: what ran ended with its referee."""
+        return None
+
+    def running(self) -> list[str]:
+        """Returns the keys of all that was submitted."""
+        return [worker.key for worker in self._workers.values()]
 
     def wait(self, seconds: float) -> list[Ended]:
         """Returns what has ended, waiting at most so long for the first."""
@@ -179,7 +154,7 @@ class LocalEngine:
         self._server, self._workers, self._pending = None, {}, b""
 
     def _start(self) -> None:
-        path = json.dumps([os.path.abspath(p) for p in sys.path])
+        path = json.dumps([os.path.abspath(p) for p in self.path or sys.path])
         arguments = [sys.executable, "-c", server.BOOT + "server.main()", path, json.dumps(self.preload)]
         self._ready = False
         self._server = subprocess.Popen(
@@ -237,58 +212,3 @@ def describe_exit(code: int) -> str:
     if code < 0:
         return f"crashed ({signal.Signals(-code).name})"
     return f"ended with exit status {code} and no word, as `os._exit` or `sys.exit` in a plugin would do it"
-
-
-@contextlib.contextmanager
-def _logged(log: Path) -> Iterator[None]:
-    """Writes what is printed into a log too; on the screen, lines are cut."""
-    with open(log, "a", encoding="utf-8", errors="backslashreplace") as file:
-        out, err = (GuardedStream(stream, copy=file, width=1000) for stream in (sys.stdout, sys.stderr))
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            yield
-
-
-class InlineEngine:
-    """Runs each stage in this process, at once: for a debugger. No isolation, no walls and no time limit."""
-
-    slots = 1
-    walled: ClassVar[bool] = False
-
-    def __init__(self) -> None:
-        self._ended: list[Ended] = []
-
-    def submit(self, key: str, target: str, folder: Path, walls: Walls | None) -> None:
-        """Runs `target` on a job folder, without the variables that workers do not see."""
-        kept, here, temporary, started = dict(os.environ), os.getcwd(), tempfile.tempdir, time.monotonic()
-        code: Any = 0
-        trace = ""
-        try:
-            for name in HIDDEN:
-                os.environ.pop(name, None)
-            server.settle(str(folder))
-            with _logged(folder / "log.txt"):
-                server.call(target, str(folder))
-        except SystemExit as end:
-            code = end.code
-        except Exception as error:
-            code, trace = of_error(error), traceback.format_exc()
-        finally:
-            os.chdir(here)
-            tempfile.tempdir = temporary
-            os.environ.clear()
-            os.environ.update(kept)
-        message, details = read_failure(folder)
-        seconds = time.monotonic() - started
-        if not code and message is None:
-            self._ended.append(Ended(key, "ok", "", "", seconds))
-        else:
-            reason = message or (describe_exit(code) if isinstance(code, int) else str(code))
-            self._ended.append(Ended(key, "failed", reason, trace + details, seconds))
-
-    def wait(self, seconds: float) -> list[Ended]:
-        """Returns what has ended."""
-        ended, self._ended = self._ended, []
-        return ended
-
-    def close(self) -> None:
-        """Nothing runs."""
