@@ -101,7 +101,8 @@ class Loop:
                 self.cache.unlock(stage)
                 continue
             try:
-                self.start(stage)
+                if not self.goes_on(stage):
+                    self.start(stage)
             except Damaged as damage:
                 self.cache.unlock(stage)
                 self.reopen(damage)
@@ -111,6 +112,16 @@ class Loop:
         artefact = self.cache.find(stage)
         required = self.settings.engine.get("confine") == "required"
         return None if artefact and required and not is_confined(confinement_of(artefact)) else artefact
+
+    def goes_on(self, stage: Stage) -> bool:
+        """Returns whether an earlier referee submitted the stage, so that it has only to be collected."""
+        folder = self.engine.adopt(stage.digest)
+        if folder is None:
+            return False
+        if stage.kind != "prepare":
+            self.prepared[stage.digest] = self.read_prepared(self.schedule.artefacts[stage.needs[0]])
+        self.folders[stage.digest] = folder
+        return True
 
     def start(self, stage: Stage) -> None:
         order = self.orders.make(stage, self.schedule.artefacts)

@@ -22,6 +22,7 @@ from w2s_bench.referee.loop import Loop
 from w2s_bench.referee.plan import Plan, PlannedCell, plan_cells
 from w2s_bench.referee.progress import Progress
 from w2s_bench.referee.store import Store
+from w2s_bench.referee.submitted import Submitted
 from w2s_bench.store.escape import plain
 
 WORKER = "w2s_bench.training.worker:run"
@@ -81,6 +82,7 @@ def run_cells(
             cache = Cache(Path(run.cache).absolute(), progress.say)
             stack.callback(cache.close)
             cache.clean()
+            Submitted(cache.root).clean()
         marker = store.mark_running()
         stack.callback(marker.close)
         for name, problem in store.damaged.items():
@@ -95,6 +97,8 @@ def run_cells(
         except KeyboardInterrupt:
             interrupted = True
             progress.say(f"interrupted: {loop.ok} of {len(todo)} cells are saved; the same command goes on from here")
+            if engine.outlives and loop.folders:
+                progress.say(f"jobs of {engine.name} go on; the same command collects them, `w2s cancel` ends them")
     _name_failed(console, store, failed)
     registry.observe(events.RunFinished(loop.ok, loop.failed, time.monotonic() - loop.began))
     return Outcome(loop.ok, loop.failed + len(failed), skipped + loop.elsewhere, interrupted, store.root, digests)

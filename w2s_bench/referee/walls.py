@@ -78,7 +78,7 @@ def check_secret(plan: Plan, confined: str, walled: bool, note: Callable[[str], 
 
 
 def of_nodes(confine: str) -> str:
-    """Returns what holds of workers on other machines, before one of these says what is in force there."""
+    """Returns the same of workers on other machines, before one of these says what is in force there."""
     return "none: engine.confine=off" if confine == "off" else f"as its node can: engine.confine={confine}"
 
 

@@ -42,6 +42,10 @@ def make_engine(run: Run, preload: tuple[str, ...]) -> Engine:
     if importlib.util.find_spec(PACKAGES[name]) is None:
         package = PACKAGES[name]
         raise UsageError(f"engine={name} needs the package {package}: pip install 'w2s_bench[{name}]' brings it")
-    from w2s_bench.referee.engines.ray import RayEngine
+    if name == "ray":
+        from w2s_bench.referee.engines.ray import RayEngine
 
-    return RayEngine.of(run, preload)
+        return RayEngine.of(run, preload)
+    from w2s_bench.referee.engines.slurm import SlurmEngine
+
+    return SlurmEngine.of(run, preload)

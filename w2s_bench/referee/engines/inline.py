@@ -76,7 +76,7 @@ class InlineEngine:
         return None
 
     def running(self) -> list[str]:
-        """Returns nothing that the referee could see: it waits while a stage runs."""
+        """Returns an empty list: the referee waits while a stage runs."""
         return []
 
     def wait(self, seconds: float) -> list[Ended]:

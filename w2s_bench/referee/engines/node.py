@@ -23,7 +23,7 @@ POLL_S = 0.5
 
 @dataclass(frozen=True)
 class Settings:
-    """What holds for all stages of a sweep, for a node to run them by."""
+    """What all stages of a sweep have in common, for a node to run them by."""
 
     timeout_s: float
     threads: int
