@@ -21,7 +21,7 @@ demo: $(VENV)/.w2s-installed
 	$(VENV)/bin/w2s suite quick
 
 test: $(VENV)/.w2s-test-installed
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n $(WORKERS) -m "not slow" --durations=30 --durations-min=5
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n $(WORKERS) -m "not slow and not slurm" --durations=30 --durations-min=5
 
 # plugins/ becomes a package inside w2s_bench only when installed, which mypy cannot see: it gets the same tree as links.
 lint: $(VENV)/.w2s-test-installed

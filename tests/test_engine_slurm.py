@@ -7,19 +7,24 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
+from support import same_board
+from support.cluster_bench import engine_of, go, naps, run_of
 from support.referee_bench import Bench, cell, grid
 
-pytest.importorskip("submitit", reason="submitit is not installed: the extra `slurm`")
-from support.cluster_bench import engine_of, go, naps, run_of
-
-from w2s_bench.errors import UsageError
+from w2s_bench.errors import UsageError, W2SError
 from w2s_bench.referee import engines
+from w2s_bench.referee.cancel import cancel_sweeps
 from w2s_bench.referee.engines.contract import Submission
+from w2s_bench.referee.engines.slurm import living_jobs
+from w2s_bench.referee.status import describe, look
 from w2s_bench.referee.submitted import Submitted
+
+pytest.importorskip("submitit", reason="submitit is not installed: the extra `slurm`")
 
 STAGES = {"ceiling": 2, "supervise": 2, "train": 4}
 """Of `naps`, beside two of prepare."""
@@ -138,3 +143,84 @@ def test_without_slurm_a_sentence_says_so(bench, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(UsageError, match=r"engine=slurm: there is no SLURM here .* run it where `sbatch` works"):
         bench.with_engine(run_of(bench, cell()), None)
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory):
+    from support import slurm_cluster
+
+    if reason := slurm_cluster.missing():
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("slurm")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLURM_CONF", str(slurm_cluster.start(folder)))
+        patch.setenv("PATH", slurm_cluster.search_path())
+        yield folder
+        slurm_cluster.stop(folder)
+
+
+def real(bench: Bench, *cells, **engine):
+    return bench.run_of(*cells, engine={"name": "slurm", "workers": 2, "bundle_s": 4.0, **engine}, suite="grid")
+
+
+@pytest.mark.slurm
+def test_real_slurm_gives_the_same_board(bench, tmp_path, slurm):
+    outcome = bench.with_engine(real(bench, *grid(), partition="tests", time_limit_min=5), None)
+    assert (outcome.ok, outcome.failed) == (6, 0)
+    other = Bench(tmp_path / "local")
+    other.go(*grid(), suite="grid")
+    assert bench.results() == other.results() and bench.board() == other.board()
+    assert len(jobs_of(bench)) < 8 and is_clean(bench)
+    assert all(page["variables"] == [] for page in bench.diary())
+
+
+@pytest.mark.slurm
+def test_a_cancelled_job_of_real_slurm_is_submitted_again(bench, slurm):
+    def cancel():
+        wait_for(lambda: bench.worked().get("train"))
+        notes = Submitted(bench.cache)
+        subprocess.run(["scancel", *{j for n in notes.all() if (j := notes.begun_by(Path(n.folder)))}], check=True)
+
+    thread = threading.Thread(target=cancel, daemon=True)
+    thread.start()
+    assert bench.with_engine(real(bench, *naps(), bundle_s=60.0), None).ok == 4
+    assert "its job was ended: preempted, or its time was up; it is submitted again" in bench.output
+    assert bench.worked() == {"ceiling": 2, "supervise": 2, "train": 5}
+    assert is_clean(bench)
+
+
+@pytest.mark.slurm
+def test_jobs_of_real_slurm_go_on_without_the_referee(bench, tmp_path, slurm):
+    command = [sys.executable, "-m", "support.cluster_bench", str(tmp_path), "slurm"]
+    referee = subprocess.Popen(command, cwd=Path(__file__).parent, stderr=subprocess.DEVNULL)
+    wait_for(lambda: bench.worked().get("train"))
+    referee.kill()
+    referee.wait()
+    assert subprocess.run(command, cwd=Path(__file__).parent, stderr=subprocess.DEVNULL).returncode == 0
+    assert bench.worked() == STAGES and len(bench.records()) == 4 and is_clean(bench)
+
+
+@pytest.mark.slurm
+def test_jobs_that_go_on_are_shown_and_cancelled(bench, tmp_path, slurm, monkeypatch):
+    monkeypatch.setenv("W2S_CACHE", str(bench.cache))
+    command = [sys.executable, "-m", "support.cluster_bench", str(tmp_path), "slurm"]
+    referee = subprocess.Popen(command, cwd=Path(__file__).parent, stderr=subprocess.DEVNULL)
+    wait_for(lambda: bench.worked().get("train"))
+    wait_for(lambda: look(str(bench.store))["running"][0]["running"])
+    seen = look(str(bench.store))
+    assert seen["running"][0]["engine"] == "slurm" and "engine slurm: " in describe(seen)
+    referee.kill()
+    referee.wait()
+    seen = look(str(bench.store))
+    assert sum(seen["submitted"]["slurm"].values()) == 4 and "jobs of slurm go on: " in describe(seen)
+    (line,) = cancel_sweeps(str(bench.store))
+    assert line.startswith("ended: ") and line.endswith(" jobs of SLURM with 4 stages")
+    assert is_clean(bench) and not living_jobs()
+    with pytest.raises(W2SError, match="nothing is running"):
+        list(cancel_sweeps(str(bench.store)))
+
+
+@pytest.mark.slow
+@pytest.mark.slurm
+def test_the_suite_quick_has_one_board(tmp_path):
+    assert same_board.main(tmp_path, ["ray", "slurm"]) == 0

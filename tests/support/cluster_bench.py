@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,23 +17,25 @@ from w2s_bench.referee.sweep import Outcome
 slurm.LOOK_S, slurm.ASK_S, slurm.GRACE_S = 0.1, 0.5, 1.0
 
 
-def living_processes(jobs: Collection[str]) -> set[str]:
-    """Returns which jobs of the local executor live: they are called by their processes."""
-    return {job for job in jobs if lives(int(job))}
+def living_processes() -> set[str]:
+    """Returns the processes that live: jobs of the local executor are called by theirs."""
+    return {p.name for p in Path("/proc").iterdir() if p.name.isdecimal() and lives(int(p.name))}
 
 
 def run_of(bench: Bench, *cells: Cell, **engine: Any) -> Run:
     return bench.run_of(*cells, engine={"name": "slurm", "workers": 3, "bundle_s": 4.0, **engine}, suite="grid")
 
 
-def engine_of(run: Run) -> SlurmEngine:
-    """Returns the engine of a run, with processes of this machine for jobs."""
+def engine_of(run: Run, cluster: str = "local") -> SlurmEngine:
+    """Returns the engine of a run, by default with processes of this machine for jobs."""
+    if cluster == "slurm":
+        return SlurmEngine.of(run, LIGHT)
     return replace(SlurmEngine.of(run, LIGHT), cluster="local", living=living_processes)
 
 
-def go(bench: Bench, *cells: Cell, **engine: Any) -> Outcome:
+def go(bench: Bench, *cells: Cell, cluster: str = "local", **engine: Any) -> Outcome:
     run = run_of(bench, *cells, **engine)
-    made = engine_of(run)
+    made = engine_of(run, cluster)
     try:
         return bench.with_engine(run, made)
     finally:
@@ -47,4 +48,4 @@ def naps() -> list[Cell]:
 
 
 if __name__ == "__main__":
-    sys.exit(go(Bench(Path(sys.argv[1])), *naps()).failed)
+    sys.exit(go(Bench(Path(sys.argv[1])), *naps(), cluster=(sys.argv[2:] or ["local"])[0]).failed)

@@ -7,10 +7,12 @@ Needs root, and Debian's packages slurm-wlm and munge.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -25,8 +27,8 @@ SlurmdUser=root
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
 CryptoType=crypto/munge
-SlurmctldPort=16817
-SlurmdPort=16818
+SlurmctldPort={ports[0]}
+SlurmdPort={ports[1]}
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd.pid
 SlurmctldLogFile={folder}/slurmctld.log
@@ -76,7 +78,7 @@ def start(folder: Path) -> Path:
     cpus = " ".join(re.findall(r"(?:CPUs|RealMemory)=\d+", shape))
     host = platform.node().split(".")[0]
     conf = folder / "slurm.conf"
-    conf.write_text(CONF.format(host=host, folder=folder, cpus=cpus))
+    conf.write_text(CONF.format(host=host, folder=folder, cpus=cpus, ports=free_ports(2)))
     for name in ("slurmctld", "slurmd"):
         subprocess.run([name, "-f", str(conf)], check=True, env=environment(folder))
     deadline = time.monotonic() + 60
@@ -84,6 +86,14 @@ def start(folder: Path) -> Path:
         assert time.monotonic() < deadline, (folder / "slurmctld.log").read_text() + (folder / "slurmd.log").read_text()
         time.sleep(0.2)
     return conf
+
+
+def free_ports(n: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
 
 
 def munged(folder: Path, *arguments: str) -> None:

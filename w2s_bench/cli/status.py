@@ -33,7 +33,7 @@ def status(store: str | None, as_json: bool) -> None:
 @click.command()
 @click.option("--store", metavar="DIR", help="Store whose sweeps end. [W2S_STORE, else ./w2s-runs]")
 def cancel(store: str | None) -> None:
-    """Ends the sweeps that run on a store, as Ctrl-C does: what is done stays, and the same command goes on."""
+    """Ends the sweeps that run on a store, as Ctrl-C does, and their jobs of SLURM; the same command goes on."""
     from w2s_bench.referee.cancel import cancel_sweeps
 
     for line in cancel_sweeps(store):

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from w2s_bench.cells import label
-from w2s_bench.compose.settings import store_folder
+from w2s_bench.compose.settings import cache_folder, store_folder
 from w2s_bench.errors import UsageError
 from w2s_bench.exchange import parse_json
 from w2s_bench.referee.progress import spell
 from w2s_bench.referee.store import RUNNING, running_sweeps
+from w2s_bench.referee.submitted import Submitted
 from w2s_bench.store.escape import plain
 from w2s_bench.store.files import StoreFiles
 from w2s_bench.store.gap import no_gap_in
@@ -49,6 +50,7 @@ def look(store: str | None = None) -> dict[str, Any]:
         "ok": len(records) - len(failures),
         "failed": len(failures),
         "running": running,
+        "submitted": Submitted(Path(cache_folder()).absolute()).count(root),
         "to_do": to_do,
         "suites": suites,
         "failures": [{"cell": label(r["cell"]), "status": r["status"], "reason": r.get("reason")} for r in failures],
@@ -83,10 +85,19 @@ def describe(status: dict[str, Any]) -> str:
             f"running for {spell(sweep['seconds'])}: {cells['done']} done, {cells['failed']} failed, "
             f"{cells['left']} left" + ("" if left is None else f", about {spell(left)} to go")
         )
+        if sweep["queued"] or sweep["engine"] not in ("local", "inline"):
+            lines.append(
+                f"  engine {sweep['engine']}: {len(sweep['running'])} stages run, {sweep['queued']} are queued"
+            )
         lines += [f"  {stage}" for stage in sweep["running"]]
     if not status["running"]:
         rest = f"; to do: about {spell(seconds['left'])} of work" if status["to_do"] and seconds["left"] else ""
-        lines.append("nothing is running" + rest)
+        lines.append(("no sweep is running" if status["submitted"] else "nothing is running") + rest)
+        for engine, n in status["submitted"].items():
+            lines.append(
+                f"jobs of {engine} go on: {n['queued']} stages queued, {n['running']} running, {n['ended']} ended; "
+                "the same command collects them, `w2s cancel` ends them"
+            )
     lines += [f"{f['status']}: {f['cell']}: {f['reason']}" for f in status["failures"]]
     lines += [f"no PGR in {g['cells']} cells like {g['cell']}: {g['reason']}" for g in status["no_gap"]]
     lines += [f"unusable: {line}" for line in status["unusable"]]

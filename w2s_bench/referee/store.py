@@ -177,7 +177,9 @@ def _progress(written: Any) -> dict[str, Any]:
     left = written["seconds_left"]
     return {
         "suite": written["suite"],
+        "engine": str(written.get("engine", "local")),
         "running": [str(label) for label in list(written["running"])],
+        "queued": int(written.get("queued", 0)),
         "cells": {name: int(written["cells"][name]) for name in ("done", "failed", "left")},
         "seconds": float(written["seconds"]),
         "seconds_left": None if left is None else float(left),

@@ -71,6 +71,21 @@ class Submitted:
             if note := self.read(path.stem):
                 yield note
 
+    def of(self, store: Path) -> list[Note]:
+        """Returns the notes of what sweeps on a store submitted."""
+        return [note for note in self.all() if note.store == str(store.absolute())]
+
+    def count(self, store: Path) -> dict[str, dict[str, int]]:
+        """Returns how many stages of a store are queued, running, and wait to be collected, by engine."""
+        names = self.names()
+        counts: dict[str, dict[str, int]] = {}
+        for note in self.of(store):
+            folder = Path(note.folder).name
+            state = "ended" if f"{folder}.ended" in names else "running" if f"{folder}.began" in names else "queued"
+            of_engine = counts.setdefault(note.engine, {"queued": 0, "running": 0, "ended": 0})
+            of_engine[state] += 1
+        return counts
+
     def names(self) -> set[str]:
         """Returns the names of all files here, at the price of one look into the folder."""
         with contextlib.suppress(OSError):

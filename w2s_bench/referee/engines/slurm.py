@@ -64,7 +64,7 @@ def job_id() -> str:
     return str(submitit.JobEnvironment().job_id)
 
 
-def living_jobs(_: Collection[str]) -> set[str] | None:
+def living_jobs() -> set[str] | None:
     """Returns the jobs of this user that SLURM has not done with, None where it does not answer."""
     command = ["squeue", "--noheader", "--array", "--format=%i", f"--user={getpass.getuser()}"]
     try:
@@ -109,7 +109,7 @@ class SlurmEngine:
     """Jobs at a time, waiting ones included."""
     resubmit: int
     cluster: str = "slurm"
-    living: Callable[[Collection[str]], set[str] | None] = living_jobs
+    living: Callable[[], set[str] | None] = living_jobs
     slots: int = MORE
     room: int = 1
     """How many jobs ran at the same time so far."""
@@ -166,7 +166,7 @@ class SlurmEngine:
         job = note.job or self.notes.begun_by(folder)
         whole = job is not None and folder.is_dir() and f"{folder.name}.taken" not in names
         if whole and f"{folder.name}.ended" not in names:
-            living = self.living({job or ""})
+            living = self.living()
             whole = living is None or job in living or f"{folder.name}.began" in names
         if not whole:
             self.notes.discard(note)
@@ -265,7 +265,7 @@ class SlurmEngine:
         if time.monotonic() - self._asked < ASK_S or not self._out:
             return None
         self._asked = time.monotonic()
-        living = self.living({out.job for out in self._out.values()})
+        living = self.living()
         if living is None:
             return None
         for key, out in list(self._out.items()):
