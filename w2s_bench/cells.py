@@ -164,8 +164,9 @@ class Run:
     engine: dict[str, Any] = field(
         default_factory=lambda: {"name": "local", "workers": 0, "timeout_s": 3600.0, "save_every_s": 300.0}
     )
-    """`name` (local, inline), `workers` (0: as many as cores allow), `timeout_s` for one stage, `save_every_s`,
-    `confine` (auto, required, off) and `readable`, a list of more paths that confined workers read."""
+    """`name` (local, inline; ray and slurm, with options that conf/engine shows), `workers` (0: as many as cores
+    allow), `timeout_s` for one stage, `save_every_s`, `confine` (auto, required, off) and `readable`, a list of more
+    paths that confined workers read."""
     hardware: dict[str, Any] = field(default_factory=lambda: {"accelerator": "cpu", "threads": 1})
     """`accelerator` (cpu, gpu) and `threads` of a worker."""
     trainer: dict[str, Any] = field(default_factory=dict)

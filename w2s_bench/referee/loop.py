@@ -101,8 +101,7 @@ class Loop:
                 self.cache.unlock(stage)
                 continue
             try:
-                if not self.goes_on(stage):
-                    self.start(stage)
+                self.start(stage)
             except Damaged as damage:
                 self.cache.unlock(stage)
                 self.reopen(damage)
@@ -113,20 +112,14 @@ class Loop:
         required = self.settings.engine.get("confine") == "required"
         return None if artefact and required and not is_confined(confinement_of(artefact)) else artefact
 
-    def goes_on(self, stage: Stage) -> bool:
-        """Returns whether an earlier referee submitted the stage, so that it has only to be collected."""
-        folder = self.engine.adopt(stage.digest)
-        if folder is None:
-            return False
-        if stage.kind != "prepare":
-            self.prepared[stage.digest] = self.read_prepared(self.schedule.artefacts[stage.needs[0]])
-        self.folders[stage.digest] = folder
-        return True
-
     def start(self, stage: Stage) -> None:
+        if stage.kind != "prepare":
+            self.prepared[stage.digest] = self.orders.read_prepared(self.schedule.artefacts[stage.needs[0]])
+        folder = self.engine.adopt(stage.digest)
+        if folder is not None:  # an earlier referee submitted it, and it has only to be collected
+            self.folders[stage.digest] = folder
+            return
         order = self.orders.make(stage, self.schedule.artefacts)
-        if order.prepared is not None:
-            self.prepared[stage.digest] = order.prepared
         self.folders[stage.digest] = order.folder
         if not self.engine.remote:
             self.progress.started(stage)

@@ -27,8 +27,6 @@ class Order:
     target: str
     """`module:function`, to be called on the folder."""
     within: Walls | None
-    prepared: handover.Prepared | None
-    """What its results are checked against, whatever becomes of the file meanwhile; None for `prepare` itself."""
 
 
 class Orders:
@@ -50,7 +48,6 @@ class Orders:
         """Returns the order for a stage, out of the artefacts of its needs; Damaged where one of them is."""
         plugins, installed = self.registry.brought_by(plugins_of(stage))
         shelved = shelves_of(stage, self.registry, self.cache.workers)
-        prepared = None
         with explained("cache", self.cache.root):
             if stage.kind == "prepare":
                 folder, target = self.cache.secret_folder(self.owner), prepare.TARGET
@@ -74,4 +71,4 @@ class Orders:
             for problem in self.reach.fetch(stage):
                 self.progress.note(problem)
             within = self.reach.of(stage, folder, shelved)
-        return Order(folder, target, within, prepared)
+        return Order(folder, target, within)

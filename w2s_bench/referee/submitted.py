@@ -114,16 +114,24 @@ class Submitted:
         """Leaves for the referee how a stage ended."""
         exchange.write_json(self.place / f"{folder.name}.ended", asdict(ended))
 
-    def take(self, folder: Path) -> dict[str, Any]:
-        """Returns how a stage ended; a referee that comes later no longer trusts what is in its folder."""
-        content = exchange.read_json(self.place / f"{folder.name}.ended")
-        os.rename(self.place / f"{folder.name}.ended", self.place / f"{folder.name}.taken")
-        return content
+    def take(self, folder: Path) -> dict[str, Any] | None:
+        """Returns how a stage ended; a referee that comes later no longer trusts what is in its folder.
+
+        None where another has taken it: to that one, this process was dead.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            content = exchange.read_json(self.place / f"{folder.name}.ended")
+            os.rename(self.place / f"{folder.name}.ended", self.place / f"{folder.name}.taken")
+            return content
+        return None
 
     def forget(self, digest: str, folder: Path) -> None:
-        """Removes all notes of a stage."""
-        for name in (f"{digest}.json", *(f"{folder.name}.{what}" for what in ("began", "ended", "taken"))):
-            remove(self.place / name)
+        """Removes all notes of a stage in this folder; those of another try stay."""
+        note = self.read(digest)
+        if note is None or note.folder == str(folder):
+            remove(self.place / f"{digest}.json")
+        for what in ("began", "ended", "taken"):
+            remove(self.place / f"{folder.name}.{what}")
 
     def discard(self, note: Note) -> None:
         """Removes a stage's folder and notes; a fit that was saved there is kept."""

@@ -256,8 +256,8 @@ class SlurmEngine:
             out.begun = out.begun or f"{out.folder.name}.began" in names
         self.room = max(self.room, len({out.job for out in self._out.values() if out.begun}))
         for key, out in self._out.items():
-            if f"{out.folder.name}.ended" in names:
-                return self._end(key, Ended(**self.notes.take(out.folder)))
+            if f"{out.folder.name}.ended" in names and (content := self.notes.take(out.folder)) is not None:
+                return self._end(key, Ended(**content))
         return None
 
     def _ask(self) -> Ended | None:
