@@ -45,16 +45,21 @@ def settings(address: str | None, **more) -> dict:
 @needs_ray
 def test_a_node_dies_and_the_board_is_as_with_local(tmp_path, cluster, undisturbed):
     bench = Bench(tmp_path)
-    node = cluster.add_node(num_cpus=1)
+    node, gone = cluster.add_node(num_cpus=1), tmp_path / "gone"
 
     def kill():
-        while sum("trick_c" in page["names"] for page in bench.diary()) < 2:
+        waiting = []
+        while len(waiting) < 2:
             time.sleep(0.01)
-        cluster.remove_node(node, allow_graceful=False)  # each node runs one of the two that nap
+            waiting = [page["pid"] for page in bench.diary() if "trick_c" in page["names"]]
+        cluster.remove_node(node, allow_graceful=False)  # each node runs one of the two that wait
+        while all(map(lives, waiting)):
+            time.sleep(0.01)
+        gone.touch()
 
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
-    slow = [cell(("trick_c", {"fault": "nap 4"}), seed=s) for s in range(2)]
+    slow = [cell(("trick_c", {"fault": f"until {gone}"}), seed=s) for s in range(2)]
     outcome = bench.with_engine(bench.run_of(*grid(), *slow, engine=settings(cluster.address), suite="grid"), None)
     thread.join()
     assert (outcome.ok, outcome.failed) == (8, 0)

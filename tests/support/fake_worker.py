@@ -29,11 +29,12 @@ def run(folder: str) -> None:
     reach = {p.relative_to(place).as_posix() for p in place.rglob("*") if p.is_file()}
     own = [job.entry, *job.mitigations]
     page = {
+        "pid": os.getpid(),
         "stage": job.stage,
         "seed": job.seed,
         "names": [e.name for e in own],
         "reach": sorted(reach - {"log.txt"}),
-        "variables": sorted(k for k in os.environ if k.startswith("W2S_")),
+        "variables": sorted(k for k in os.environ if k.startswith(("W2S_", "RAY", "SLURM"))),
         "allocator": {k: v for k, v in os.environ.items() if k.startswith("MALLOC_")},
         "bytes": {n: hashlib.sha256((place / n).read_bytes()).hexdigest() for n in sorted(reach) if n != "log.txt"},
     }
@@ -109,6 +110,9 @@ def misbehave(fault: str, place: Path) -> None:
             damage(path, way)
     if fault.startswith("nap"):
         time.sleep(float(fault.removeprefix("nap ")))
+    if fault.startswith("until "):
+        while not os.path.exists(fault.removeprefix("until ")):
+            time.sleep(0.05)
 
 
 def lives(pid: int) -> bool:
