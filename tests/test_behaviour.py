@@ -7,6 +7,7 @@ the theory holds; what it does where nobody arranged that, the published boards 
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -115,9 +116,15 @@ def test_every_mitigation_has_a_case():
     assert names - {"naive"} == set(CASES) | set(WRITTEN) | ELSEWHERE
 
 
-@functools.cache
 def naive(case_of: str) -> np.ndarray:
-    return CASES[case_of].run("naive")
+    case = replace(CASES[case_of], margin=0.0, options={}, small=None, gold=0)  # naive looks at nothing of these
+    if repr(case) not in NAIVE:
+        NAIVE[repr(case)] = case.run("naive")
+    return NAIVE[repr(case)]
+
+
+NAIVE: dict[str, np.ndarray] = {}
+"""What naive comes to, by the case: many mitigations share theirs."""
 
 
 @pytest.mark.parametrize("name", CASES)
