@@ -19,7 +19,7 @@ from support.referee_bench import Bench
 from w2s_bench.cells import Cell, Entry
 from w2s_bench.errors import UsageError
 from w2s_bench.referee import confinement, doctor, shelves, walls
-from w2s_bench.referee.engines import LIGHT, PRELOAD, InlineEngine, LocalEngine
+from w2s_bench.referee.engines import LIGHT, PRELOAD, InlineEngine, LocalEngine, Submission
 from w2s_bench.referee.plan import plan_cells
 from w2s_bench.referee.sweep import run_cells
 from w2s_bench.registry import load
@@ -256,7 +256,7 @@ def test_a_worker_that_is_spawned_is_confined_too(tmp_path, monkeypatch):
     made = confinement.Walls(reads, tuple(str(folder / name) for name in walls.FOLDERS))
     engine = LocalEngine(1, 60.0, 1, (*LIGHT, "support.threaded"))  # whose threads make forks unsafe
     try:
-        engine.submit("one", "task:run", folder, made)
+        engine.submit(Submission("one", "task:run", folder, made))
         while not (ended := engine.wait(1.0)):
             pass
     finally:
