@@ -28,8 +28,10 @@ def entry_recipe(recipe: Recipe, options: Mapping[str, Any]) -> Recipe:
 
 def digest(value: Any) -> str:
     """Returns 32 hex digits that identify a JSON-able value."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return hashlib.sha256(_ENCODER.encode(value).encode()).hexdigest()[:32]
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,11 @@ class Protocol:
     """Student and ceiling: steps, batch, optimiser, schedule, precision. The last step counts, for all."""
     supervision: Recipe = field(default_factory=lambda: Recipe(epochs=2.0, head_lr=1e-2, body_lr=2e-4))
     """The same for supervisors that are finetuned."""
+
+    @functools.cached_property
+    def key(self) -> str:
+        """Returns a text that is the same for equal protocols alone."""
+        return json.dumps(asdict(self), sort_keys=True)
 
     def settings(self, sizes: Sizes) -> dict[str, Any]:
         """Returns what the protocol's digest is made of."""
@@ -92,7 +99,7 @@ def varied_setting(varies: Any) -> str | None:
     return varies if isinstance(varies, str) and re.fullmatch(r"student\.[a-z_][a-z0-9_]{0,40}", varies) else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cell:
     """One (task, supervisors, student, mitigations, seed)."""
 
@@ -115,7 +122,7 @@ class Cell:
     def key(self) -> tuple[Any, ...]:
         """Returns what is the same for equal cells alone."""
         supervisors, mitigations = (tuple(e.key for e in entries) for entries in (self.supervisors, self.mitigations))
-        return self.task.key, supervisors, self.student.key, mitigations, self.seed, self.protocol, self.drawn_with
+        return self.task.key, supervisors, self.student.key, mitigations, self.seed, self.protocol.key, self.drawn_with
 
     @property
     def drawn_with(self) -> str | None:

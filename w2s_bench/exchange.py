@@ -8,6 +8,7 @@ import json
 import math
 import os
 import platform
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import compress
@@ -79,9 +80,13 @@ def read_json(path: Path) -> Any:
 def parse_json(content: bytes | str) -> Any:
     """Returns the value of JSON text; ValueError where it is none, or has NaN, infinite numbers or endless nesting."""
     try:
-        return json.loads(content, parse_constant=_finite, parse_float=_finite)
+        return json.loads(content, parse_constant=_finite, parse_float=_finite, object_pairs_hook=_object)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {sys.intern(key): value for key, value in pairs}  # keys are half of a store's records
 
 
 def _finite(text: str) -> float:

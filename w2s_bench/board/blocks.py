@@ -6,7 +6,9 @@ share random draws (one task: its splits, supervisors and test examples) are in 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -26,11 +28,23 @@ class Block:
     sealed: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     """Where scores are sealed: lines [l] with an upper bound [l, l] of their example covariance, divided by n."""
 
-    def moments(self, contrasts: np.ndarray, also: tuple[int, ...] = ()) -> Moments:
-        """Returns the moments of contrasts [K, L], over the seeds that all their lines, and those of `also`, have."""
+    @cached_property
+    def _sealed_with(self) -> dict[int, int]:
+        """Of each line whose scores are sealed, where in `sealed` it is."""
+        return {int(line): k for k, (lines, _) in enumerate(self.sealed) for line in lines}
+
+    def moments(
+        self, contrasts: np.ndarray, also: tuple[int, ...] = (), among: np.ndarray | slice = slice(None)
+    ) -> Moments:
+        """Returns the moments of contrasts [K, A], over the seeds that all their lines, and those of `also`, have.
+
+        `among` [A], ascending, are the lines that the contrasts are of, by default all: of many lines most have no part
+        in a contrast.
+        """
         contrasts = np.atleast_2d(np.asarray(contrasts, dtype=float))
-        lines = np.flatnonzero(np.abs(contrasts).sum(0) > 0)
-        c, y = contrasts[:, lines], self.values[lines]
+        used = np.flatnonzero(np.abs(contrasts).sum(0) > 0)
+        lines = np.arange(len(self.values))[among][used]
+        c, y = contrasts[:, used], self.values[lines]
         seeds = np.flatnonzero(np.isfinite(self.values[[*lines, *also]]).all(0))
         n_seeds, k = len(seeds), len(c)
         mean, covariance = over_seeds(c @ y[:, seeds])
@@ -44,11 +58,15 @@ class Block:
         for name in dict.fromkeys(self.sets[i] for i in lines if i in self.sets):
             members = [j for j, i in enumerate(lines) if self.sets.get(i) == name and i in self.right]
             if members and len(seeds) > 1:
-                right = np.stack([self.right[lines[j]][seeds] for j in members])
-                total += over_examples(c[:, members], right)
+                right = [self.right[lines[j]][seeds] for j in members]
+                of_them = over_examples if len(right) <= MANY else _over_many_lines
+                total += of_them(c[:, members], right)
         bounds = []
-        for bounded, matrix in self.sealed:
-            weights = np.array([[row[lines == i].sum() for i in bounded] for row in c])
+        for which in sorted({self._sealed_with[i] for i in lines.tolist() if i in self._sealed_with}):
+            bounded, matrix = self.sealed[which]
+            weights = np.zeros((k, len(bounded)))
+            _, at, of = np.intersect1d(bounded, lines, return_indices=True)
+            weights[:, at] = c[:, of]
             if weights.any():
                 bounds.append(weights @ matrix @ weights.T)
         if bounds:  # how groups go together is unknown: the variance of a sum of G is at most G times the sum
@@ -70,24 +88,42 @@ def over_seeds(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, covariance
 
 
-def over_examples(contrasts: np.ndarray, right: np.ndarray) -> np.ndarray:
+def over_examples(contrasts: np.ndarray, right: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
     """Returns what examples common to all seeds add to the covariance of the means of contrasts [K, L], [..., K, K].
 
     `right` [..., L, S, n] of 0 and 1. A variance estimated below zero means none: its row and column are zero.
     """
-    shared = contrasts @ example_covariance(right) @ contrasts.T
-    keep = np.diagonal(shared, axis1=-2, axis2=-1) > 0
-    return shared * keep[..., :, None] * keep[..., None, :]
+    return _without_negative(contrasts @ example_covariance(np.asarray(right)) @ contrasts.T)
 
 
-def example_covariance(right: np.ndarray) -> np.ndarray:
-    """Returns [..., L, L], the covariance over examples common to all seeds of right [..., L, S, n], divided by n.
+def _over_many_lines(contrasts: np.ndarray, right: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns the same for L times [S, n]: contrasts first, since the covariance of lines grows with their square."""
+    total = np.zeros((len(contrasts), right[0].size))
+    for begin in range(0, len(right), MANY):
+        part = np.stack(right[begin : begin + MANY]).astype(float)
+        total += contrasts[:, begin : begin + MANY] @ part.reshape(len(part), -1)
+    return _without_negative(example_covariance(total.reshape(-1, *right[0].shape)))
 
-    The mean covariance between two different seeds: (S cov(mean over seeds) - mean over seeds of cov) / (S - 1).
+
+MANY = 1000
+"""Lines whose covariance with each other is not computed."""
+
+
+def _without_negative(covariance: np.ndarray) -> np.ndarray:
+    keep = np.diagonal(covariance, axis1=-2, axis2=-1) > 0
+    return covariance * keep[..., :, None] * keep[..., None, :]
+
+
+def example_covariance(values: np.ndarray) -> np.ndarray:
+    """Returns [..., L, L], the covariance over examples common to all seeds of values [..., L, S, n], divided by n.
+
+    Values are 0 and 1, or floats. The mean covariance between two different seeds:
+    (S cov(mean over seeds) - mean over seeds of cov) / (S - 1).
     """
-    s, n = right.shape[-2:]
-    exact = np.float32 if s * s * n < 2**24 else np.float64  # all sums below are of whole numbers
-    x = right.astype(exact)
+    s, n = values.shape[-2:]
+    # of whole numbers all sums below are exact
+    exact = np.float32 if s * s * n < 2**24 and values.dtype.kind != "f" else np.float64
+    x = values.astype(exact)
     means, totals, flat = x.sum(-1, dtype=float) / n, x.sum(-2), x.reshape(*x.shape[:-2], -1)
     mean = means.mean(-1)
     between = _gram(totals).astype(float) / s**2 - n * mean[..., :, None] * mean[..., None, :]

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from w2s_bench.store.records import JOINT, JOINT_BITS, Record, shared_test
 
 FLOOR, CEILING = "<floor>", "<ceiling>"
 """Names of lines beside the stacks' own; no entry may be called so."""
+
+AT_ONCE = 100
+"""Score files that a thread reads before it asks for more."""
 
 Series = tuple[Group, str]
 Weights = Mapping[Series, float]
@@ -36,17 +40,20 @@ class Design:
         They rest on the seeds that all lines of a block's share have, and `like`, where named and in that block.
         """
         rows = list(contrasts)
-        matrices: dict[str, np.ndarray] = {}
+        placed: dict[str, list[tuple[int, int, float]]] = defaultdict(list)
         for k, weights in enumerate(rows):
             for line, weight in weights.items():
                 name, at = self.where[line]
-                if name not in matrices:
-                    matrices[name] = np.zeros((len(rows), len(self.blocks[name].values)))
-                matrices[name][k, at] += weight
-        block, at = self.where[like] if like else ("", 0)
-        return {
-            name: self.blocks[name].moments(matrix, (at,) if name == block else ()) for name, matrix in matrices.items()
-        }
+                placed[name].append((k, at, weight))
+        block, like_at = self.where[like] if like else ("", 0)
+        parts = {}
+        for name, entries in placed.items():  # of the lines that have a part alone: a block may have thousands
+            contrast, lines, values = (np.array(column) for column in zip(*entries, strict=True))
+            among, columns = np.unique(lines, return_inverse=True)
+            matrix = np.zeros((len(rows), len(among)))
+            matrix[contrast, columns] = values
+            parts[name] = self.blocks[name].moments(matrix, (like_at,) if name == block else (), among)
+        return parts
 
     def moments(self, contrasts: Iterable[Weights], like: Series | None = None) -> Moments:
         """Returns the moments of these contrasts."""
@@ -92,6 +99,7 @@ def design_of(records: list[Record], labels: Labels, notes: list[str]) -> Design
         group, stack = labels.group(record), labels.stack(record)
         accuracy = accuracies(record)
         imported = (record.raw.get("imported") or {}).get("baselines") or {}
+        right = scores.pop(record.digest, None)
         for who, (name, value) in enumerate(zip((FLOOR, stack, CEILING), accuracy, strict=True)):
             baseline = imported.get({FLOOR: "floor", CEILING: "ceiling"}.get(name, ""))
             block = f"{group.task_name}" if baseline is None else f"{group.task_name} {name} {group}"
@@ -107,9 +115,9 @@ def design_of(records: list[Record], labels: Labels, notes: list[str]) -> Design
                 clashes[group] += lines.by_seed[k].setdefault(record.seed, value) != value
             else:
                 lines.by_seed[k].update(enumerate(baseline))
-            if record.digest in scores:
-                lines.scores[k][record.seed] = scores[record.digest][who]
-        if shared_test(record) and record.digest not in scores and record.test.get("joint"):
+            if right is not None:
+                lines.scores[k][record.seed] = right[who].copy()  # the three apart: baselines come with every record
+        if shared_test(record) and right is None and record.test.get("joint"):
             blocks[group.task_name].sealed[group].setdefault(stack, []).append(_joint(record))
     for group, count in clashes.items():
         if count:
@@ -137,8 +145,9 @@ def _joint(record: Record) -> np.ndarray:
 def _read_scores(records: list[Record], notes: list[str]) -> dict[str, np.ndarray]:
     """Returns [3, n] of 0 and 1 by digest, for records whose test examples are shared by all seeds."""
     wanted = [r for r in records if r.raw.get("scores") and r.test.get("joint") and shared_test(r)]
+    bunches = [wanted[k : k + AT_ONCE] for k in range(0, len(wanted), AT_ONCE)]
     with ThreadPoolExecutor(2) as pool:
-        read = list(pool.map(_scores_of, wanted))
+        read = list(chain.from_iterable(pool.map(lambda bunch: list(map(_scores_of, bunch)), bunches)))
     first_ids: dict[str, bytes] = {}
     scores = {}
     for record, result in zip(wanted, read, strict=True):

@@ -101,10 +101,12 @@ def compare_overall(design: Design, entries: list[Entry], groups: list[Group]) -
     control = {s: any(e.control for e in by_group.values()) for s, by_group in stacks.items()}
     compared = sorted((s for s in stacks if whole[s] and not control[s]), key=lambda s: s != NAIVE)
     units: dict[str, list[list[Series]]] = {}
+    of_task: dict[str, list[Group]] = defaultdict(list)
+    for group in groups:
+        of_task[group.task_name].append(group)
     for name in design.blocks:
-        own_groups = [g for g in groups if g.task_name == name]
-        if own_groups:
-            units[name] = [[(g, s) for g in own_groups] for s in compared]
+        if name in of_task:
+            units[name] = [[(g, s) for g in of_task[name]] for s in compared]
     noise = _noise(design, units)
     out: dict[str, dict[str, Any]] = {}
     measured = _over_groups(design, [s for s in stacks if whole[s]], groups, noise)

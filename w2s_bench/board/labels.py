@@ -99,12 +99,15 @@ def labels_of(records: Iterable[Record], varied: tuple[str, ...] = ()) -> Labels
                 seen[kind, entry["name"]][key].add(json.dumps(value, sort_keys=True))
     several = {name for (_, name), values in between.items() if len(values) > 1}
     telling = {}
+    called: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for kind, entry in unique.values():
+        called[kind, entry["name"]].append(entry)
     for which, options in seen.items():
-        present = {k: sum(k in e for kd, e in unique.values() if (kd, e["name"]) == which) for k in options}
+        variants = called[which]
+        present = {k: sum(k in entry for entry in variants) for k in options}
         differing = [k for k, v in options.items() if len(v) > 1 or present[k] < counts[which]]
         if which[0] == "mitigation" and which[1] not in several:
             differing = [k for k in differing if k != OF_THE_PAIR]
-        variants = [e for kind, e in unique.values() if (kind, e["name"]) == which]
         telling[which] = _fewest(sorted(differing), variants) if which[0] == "task" else tuple(sorted(differing))
     return Labels(telling, varied)
 

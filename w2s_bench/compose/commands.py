@@ -20,7 +20,7 @@ class Commands:
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
         self._option_words: dict[tuple[str, str], list[str]] = {}
-        self._protocol_words: dict[Protocol, list[str]] = {}
+        self._protocol_words: dict[str, list[str]] = {}
 
     def line(self, cell: Cell) -> str:
         """Returns the command, with every option that differs from the entry's default."""
@@ -54,14 +54,14 @@ class Commands:
         return self._option_words[kind, entry.key]
 
     def _protocol(self, protocol: Protocol) -> list[str]:
-        if protocol not in self._protocol_words:
+        if protocol.key not in self._protocol_words:
             settings, defaults = _flat(asdict(protocol)), _flat(asdict(Protocol()))
-            self._protocol_words[protocol] = [
+            self._protocol_words[protocol.key] = [
                 shlex.quote(as_override(f"protocol.{key}", value))
                 for key, value in settings.items()
                 if value != defaults[key] and key.rpartition(".")[2] not in ENTRY_RECIPE_FIELDS
             ]
-        return self._protocol_words[protocol]
+        return self._protocol_words[protocol.key]
 
 
 def overrides(record: dict[str, Any]) -> list[str]:

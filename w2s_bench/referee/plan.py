@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from w2s_bench import __version__, splitting
-from w2s_bench.cells import PROTOCOL_VERSION, Cell, Entry, digest, entry_recipe
+from w2s_bench.cells import PROTOCOL_VERSION, Cell, Entry, Protocol, digest, entry_recipe
 from w2s_bench.errors import W2SError
 from w2s_bench.interfaces import Recipe, Sizes, TaskOptions
 from w2s_bench.seeds import derive
@@ -34,7 +34,7 @@ STAGE_KINDS = ("prepare", "supervise", "ceiling", "train")
 """Stages, each after all that it may need."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Stage:
     """A piece of work that cells share."""
 
@@ -64,7 +64,7 @@ class Stage:
     """prepare, with a secret: see `Secret.draws_of`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PlannedCell:
     """A cell with the digests of its record and of its stages."""
 
@@ -140,7 +140,7 @@ class _Planner:
 
     def _once(self, what: str, *subjects: Any, make: Callable[[], Any]) -> Any:
         """Returns what `make` does; cells share entries and protocols, and each is looked into once."""
-        key = (what, *(s.key if isinstance(s, Entry) else s for s in subjects))
+        key = (what, *(s.key if isinstance(s, Entry | Protocol) else s for s in subjects))
         if key not in self._known:
             self._known[key] = make()
         return self._known[key]

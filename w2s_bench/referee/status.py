@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,43 @@ from w2s_bench.store.gap import no_gap_in
 from w2s_bench.store.records import read_record
 
 
+@dataclass
+class _Seen:
+    """What is left of records once they are looked at."""
+
+    status: dict[str, str] = field(default_factory=dict)
+    """By digest."""
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    no_gap: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By task, supervisors and student: how many cells have a ceiling that is not above the floor, and why."""
+    trained: int = 0
+    trained_s: float = 0
+    spent_s: float = 0
+    flops: float = 0
+    calls: int = 0
+
+    def add(self, record: dict[str, Any]) -> None:
+        self.status[record["digest"]] = record["status"]
+        self._add_cost(record.get("cost") or {})
+        cell = record["cell"]
+        if record["status"] != "ok":
+            self.failures.append({"cell": label(cell), "status": record["status"], "reason": record.get("reason")})
+        elif (reason := no_gap_in(record)) is not None:
+            names = [cell["task"]["name"], [s["name"] for s in cell["supervisors"]], cell["student"]["name"]]
+            group = self.no_gap.setdefault(json.dumps(names), {"cell": label(cell), "reason": reason, "cells": 0})
+            group["cells"] += 1
+
+    def _add_cost(self, cost: dict[str, Any]) -> None:
+        if cost.get("seconds") is not None:
+            self.trained += 1
+            self.trained_s += cost["seconds"]
+        for stage in (cost.get("stages") or {}).values():
+            if isinstance(stage, dict) and not stage.get("cached"):  # over all records each is there once so
+                self.spent_s += stage.get("seconds") or 0
+        self.flops += cost.get("flops") or 0
+        self.calls += cost.get("supervisor_calls") or 0
+
+
 def look(store: str | None = None) -> dict[str, Any]:
     """Returns counts of cells, times in seconds, suites, failures and running sweeps of a store."""
     root = Path(store_folder(store))
@@ -27,43 +64,40 @@ def look(store: str | None = None) -> dict[str, Any]:
         raise UsageError(f"store {root} is not there; give --store DIR, or begin one with `w2s run` or `w2s suite`")
     files = StoreFiles(root)
     unusable: list[str] = []
-    records = [r.raw for name in files.names("records", ".json") for r in read_record(files, name, unusable)]
-    by_digest = {r["digest"]: r["status"] for r in records}
+    seen = _Seen()
+    for name in files.names("records", ".json"):  # one at a time: a store may have more than memory has room for
+        for record in read_record(files, name, unusable):
+            seen.add(record.raw)
     running = running_sweeps(root / RUNNING)
     suites = {}
     for name in files.names("suites", ".json"):
-        cells = [by_digest.get(d) for d in _planned(files, name, unusable)]
+        cells = [seen.status.get(d) for d in _planned(files, name, unusable)]
         suites[Path(name).stem] = {
             "cells": len(cells),
             "ok": sum(c == "ok" for c in cells),
             "failed": sum(c not in (None, "ok") for c in cells),
             "to_do": sum(c is None for c in cells),
         }
-    failures = [r for r in records if r["status"] != "ok"]
-    costs = [r["cost"] for r in records if r.get("cost")]
     to_do = sum(s["to_do"] for s in suites.values())
-    each = [c["seconds"] for c in costs if c.get("seconds") is not None]
-    a_cell = sum(each) / len(each) if each else None
-    stages = [s for c in costs for s in (c.get("stages") or {}).values() if isinstance(s, dict)]
+    a_cell = seen.trained_s / seen.trained if seen.trained else None
     return {
         "store": str(root),
-        "ok": len(records) - len(failures),
-        "failed": len(failures),
+        "ok": len(seen.status) - len(seen.failures),
+        "failed": len(seen.failures),
         "running": running,
         "submitted": Submitted(Path(cache_folder()).absolute()).count(root),
         "to_do": to_do,
         "suites": suites,
-        "failures": [{"cell": label(r["cell"]), "status": r["status"], "reason": r.get("reason")} for r in failures],
-        "no_gap": _without_gap(r for r in records if r["status"] == "ok"),
+        "failures": seen.failures,
+        "no_gap": list(seen.no_gap.values()),
         "unusable": unusable,
         "seconds": {
-            # over all records each stage is there once as not cached
-            "spent": sum(s.get("seconds") or 0 for s in stages if not s.get("cached")),
+            "spent": seen.spent_s,
             "a_cell": a_cell,
             "left": _left(running) if running else None if a_cell is None else a_cell * to_do,
         },
-        "flops": sum(c.get("flops") or 0 for c in costs),
-        "supervisor_calls": sum(c.get("supervisor_calls") or 0 for c in costs),
+        "flops": seen.flops,
+        "supervisor_calls": seen.calls,
     }
 
 
@@ -102,19 +136,6 @@ def describe(status: dict[str, Any]) -> str:
     lines += [f"no PGR in {g['cells']} cells like {g['cell']}: {g['reason']}" for g in status["no_gap"]]
     lines += [f"unusable: {line}" for line in status["unusable"]]
     return "\n".join(plain(line) for line in lines)
-
-
-def _without_gap(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns how many cells have a ceiling that is not above the floor, and why, by task, supervisors and student."""
-    groups: dict[str, dict[str, Any]] = {}
-    for record in records:
-        reason = no_gap_in(record)
-        if reason is not None:
-            cell = record["cell"]
-            names = [cell["task"]["name"], [s["name"] for s in cell["supervisors"]], cell["student"]["name"]]
-            group = groups.setdefault(json.dumps(names), {"cell": label(cell), "reason": reason, "cells": 0})
-            group["cells"] += 1
-    return list(groups.values())
 
 
 def _planned(files: StoreFiles, name: str, unusable: list[str]) -> list[str]:

@@ -45,7 +45,8 @@ class Store:
         if digest not in self._known:
             return None
         try:
-            record = exchange.read_json(self.root / name)
+            content = (self.root / name).read_bytes()
+            record = exchange.parse_json(content)
         except (OSError, ValueError) as error:
             self.damaged[name] = message_of(error)
             return None
@@ -55,7 +56,7 @@ class Store:
                 f"store {self.root} has records of schema {schema}, and this w2s_bench writes schema {SCHEMA}; "
                 "give another --store, or use the version of w2s_bench that wrote it"
             )
-        if problem := problem_of(record, name):
+        if problem := problem_of(record, name, len(content)):
             self.damaged[name] = problem
             return None
         return record

@@ -6,6 +6,7 @@ import errno
 import io
 import lzma
 import os
+import stat
 import tarfile
 import threading
 from collections.abc import Mapping, Sequence
@@ -57,10 +58,11 @@ class StoreFiles:
         packed = self._archive(part).get(file)
         if packed is not None:
             return packed
-        path = self.path / part / file
-        if path.exists() and not path.is_file():
-            raise OSError(errno.EINVAL, "Not a file", str(path))  # opening a pipe would wait for its other end
-        return path.read_bytes()
+        path = os.path.join(self.path, part, file)
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise OSError(errno.EINVAL, "Not a file", path)  # opening a pipe would wait for its other end
+        with open(path, "rb", buffering=0) as content:
+            return content.read()
 
 
 def read_tar(path: Path) -> dict[str, bytes]:

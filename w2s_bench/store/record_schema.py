@@ -48,14 +48,17 @@ def schema_error(value: Any, shape: Any, name: str = "") -> str | None:
     if isinstance(shape, dict):
         if not isinstance(value, dict):
             return f"{name} is {type(value).__name__}, expected an object"
-        inner = ((value.get(key), part, f"{name}.{key}".lstrip(".")) for key, part in shape.items())
-    elif isinstance(shape, list):
+        for key, part in shape.items():
+            inner = value.get(key)
+            if inner is None or type(inner) is part:  # nearly always, and this is done for every record
+                continue
+            if error := schema_error(inner, part, f"{name}.{key}".lstrip(".")):
+                return error
+        return None
+    if isinstance(shape, list):
         if not isinstance(value, list):
             return f"{name} is {type(value).__name__}, expected a list"
-        inner = ((v, shape[0], f"{name}[{i}]") for i, v in enumerate(value))
-    else:
-        fits = (
-            isinstance(value, str) if shape is str else isinstance(value, int | float) and not isinstance(value, bool)
-        )
-        return None if fits else f"{name} is {type(value).__name__}, expected {'text' if shape is str else 'a number'}"
-    return next((error for part in inner if (error := schema_error(*part))), None)
+        each = (schema_error(v, shape[0], f"{name}[{i}]") for i, v in enumerate(value))
+        return next((error for error in each if error), None)
+    fits = isinstance(value, str) if shape is str else isinstance(value, int | float) and not isinstance(value, bool)
+    return None if fits else f"{name} is {type(value).__name__}, expected {'text' if shape is str else 'a number'}"

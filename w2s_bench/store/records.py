@@ -16,6 +16,7 @@ from w2s_bench.cells import digest, varied_setting
 from w2s_bench.exchange import parse_json
 from w2s_bench.store.files import StoreFiles
 from w2s_bench.store.record_schema import RECORD, schema_error
+from w2s_bench.store.sharing import Shared
 
 SCHEMA = 1
 STATUSES = ("ok", "failed", "timeout", "skipped")
@@ -113,12 +114,15 @@ def read_stores(paths: Iterable[Path], suite: str | None = None) -> Reading:
     """Returns all usable records of these stores (of one suite, where named), sorted by digest, one for each cell."""
     reading = Reading()
     records: list[Record] = []
+    shared = Shared()
     for path in paths:
         files = StoreFiles(Path(path))
         for name in files.names("suites", ".json"):
             _read_plan(files, name, reading)
         for name in files.names("records", ".json"):
-            records += read_record(files, name, reading.notes)
+            for record in read_record(files, name, reading.notes):
+                shared.replace_in(record.raw)
+                records.append(record)
     if suite is not None:
         planned = reading.planned.get(suite, set())
         records = [r for r in records if r.raw.get("suite") == suite or r.digest in planned]
@@ -152,25 +156,27 @@ def _read_plan(files: StoreFiles, name: str, reading: Reading) -> None:
 def read_record(files: StoreFiles, name: str, notes: list[str]) -> list[Record]:
     """Returns the record in a list, an empty one (and a note) where the file is no usable record."""
     try:
-        raw = parse_json(files.read(name))
+        content = files.read(name)
+        raw = parse_json(content)
     except (OSError, ValueError) as error:
         notes.append(f"{name}: not readable as JSON ({_short(error)}); left out, rerun the cell")
         return []
-    problem = problem_of(raw, name)
+    problem = problem_of(raw, name, len(content))
     if problem:
         notes.append(f"{name}: {problem}; left out")
         return []
     return [Record(raw, files)]
 
 
-def problem_of(raw: Any, name: str) -> str | None:
-    """Returns what keeps this object from being a record, in words."""
+def problem_of(raw: Any, name: str, size: int) -> str | None:
+    """Returns what keeps this object, out of a file of this size in bytes, from being a record, in words."""
     if not isinstance(raw, dict):
         return f"is a {type(raw).__name__}, expected a record's JSON object"
     if raw.get("schema") != SCHEMA:
         return f"schema {_short(raw.get('schema'))}, this version reads schema {SCHEMA}"
     try:
-        if (longest := _longest(raw)) > LONGEST_TEXT:
+        # no text is longer than the file
+        if size > LONGEST_TEXT and (longest := _longest(raw)) > LONGEST_TEXT:
             return f"has a text of {longest:,} characters, expected {LONGEST_TEXT:,} at most"
         if name != f"records/{raw['digest']}.json":
             return f"its digest is {_short(raw['digest'])}, which is not the file's name"
