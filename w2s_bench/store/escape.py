@@ -93,7 +93,10 @@ def bounded(value: Any, limit: int = 5 * LIMIT) -> Any:
         return {bounded(str(k), limit): bounded(v, limit) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [bounded(v, limit) for v in value]
-    return DANGEROUS.sub("", SEQUENCE.sub("", cut(value, limit))) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    text = cut(value, limit)
+    return text if text.isascii() and text.isprintable() else DANGEROUS.sub("", SEQUENCE.sub("", text))
 
 
 def _is_visible(char: str) -> bool:
