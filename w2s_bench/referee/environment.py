@@ -7,7 +7,7 @@ import os
 HIDDEN = ("W2S_STORE", "W2S_CACHE", "W2S_PLUGINS", "W2S_TRACE_PLUGINS")
 """Variables that workers do not get: where records and caches are, and plugins, which they get with their job."""
 
-SCHEDULERS = ("SLURM_", "SBATCH_", "SRUN_", "SUBMITIT_", "RAY_")
+SCHEDULERS = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SUBMITIT_", "RAY_")
 """How variables begin by which a job of a cluster knows what it is in; Lightning would take them for its own."""
 
 KEEP = str(1 << 30)
